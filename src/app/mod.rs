@@ -1,0 +1,6 @@
+//! Configuration, start-up, live reload, command line, log.
+
+/// Runs the program.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

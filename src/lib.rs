@@ -1,0 +1,23 @@
+//! streamd lives in a camera. Encoded video comes in, once; every viewer, hub and recorder is
+//! served from the same memory.
+//!
+//! The house, from the roof down; arrows run down only, rooms on one floor do not know each other:
+//!
+//! ```text
+//! app                       configuration, start-up, command line, log; the one table of modules
+//! device                    what the camera itself offers: sources and the speaker
+//! stream                    the hall: tracks, readers, matching, lazy start, reconnect, statistics
+//! net  container            sockets, HTTP, users, workers  |  files and byte streams to frames
+//! media                     what flows: codec, time; what is inside it
+//! ```
+//!
+//! A new protocol is one folder beside `device` (its feature, its row in `app::modules`, its table
+//! in `app::config`); a new kind of source is one file in `device` and one row in the same table.
+#![warn(missing_docs)]
+
+pub mod app;
+pub mod container;
+pub mod device;
+pub mod media;
+pub mod net;
+pub mod stream;

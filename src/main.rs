@@ -1,0 +1,5 @@
+//! Arguments, then `app::run`.
+
+fn main() -> std::process::ExitCode {
+    streamd::app::main()
+}

@@ -1,0 +1,9 @@
+//! What flows through the house and what is inside it: codecs, time, and the bitstreams of each
+//! codec. Everything here is pure: bytes and times in, values out. Nothing here knows a socket,
+//! a file or a clock.
+
+mod codec;
+mod time;
+
+pub use codec::{Codec, CodecId, Direction, Kind, Media};
+pub use time::Time;

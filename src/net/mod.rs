@@ -1,1 +1,3 @@
-//! net
+//! What touches the network and the system's clocks: sockets, HTTP, users, workers.
+
+pub mod clock;

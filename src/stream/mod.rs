@@ -1,1 +1,27 @@
-//! stream
+//! The hall: every stream, the tracks that its sources fill and the readers that take from them.
+//! Frames flow from a source's [`Inlet`] into a [`Track`]'s ring and from there, in place, to every
+//! [`Reader`]. Nothing here knows a protocol, and nothing here queues media beside the ring.
+
+mod hall;
+mod reader;
+mod ring;
+mod source;
+mod speaker;
+mod spec;
+#[allow(clippy::module_inception)]
+mod stream;
+mod track;
+mod viewer;
+
+pub use hall::{Hall, SOURCES, STREAMS, VIEWERS};
+pub use reader::{Join, Reader, Shown, Step};
+pub use ring::{Frame, Meta, Ring, TooBig};
+pub use source::{
+    Command, Connect, Executor, Lease, Link, Local, Outlet, Producer, Source, SourceError, State, backoff,
+    codec_list,
+};
+pub use speaker::{Speaker, Talk, Voice};
+pub use spec::{SourceSpec, SpecError};
+pub use stream::{AttachError, Holder, Publication, Stream, Wish, parse_sources};
+pub use track::{Bounds, Inlet, Track, TrackStats, bump};
+pub use viewer::{Close, Peer, Viewer, ViewerStats};

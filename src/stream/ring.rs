@@ -1,0 +1,451 @@
+//! The ring of frames: one arena of bytes, overwritten in order, and an index of the frames in it.
+//! Frames are written straight into the arena, once, and read in place. Pure: it knows no clock, no
+//! task and no codec; whoever writes says when a frame was captured and whether it is a key frame.
+//!
+//! The arena is taken from the system once, at its bound, but only the part that is used (`span`)
+//! is ever touched, so it costs memory only as far as it has to grow: until it holds what must be
+//! kept, which is everything from the last key frame that is older than the wished span.
+
+use crate::media::Time;
+use std::time::Duration;
+
+/// The arena is first used up to here, and grows in steps of this size.
+const STEP: usize = 64 * 1024;
+/// Places in the index at the start; doubled while frames have to be kept.
+const INDEX: usize = 64;
+
+/// What is known of a frame beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// When it is to be shown: the capture time.
+    pub time: Time,
+    /// When it is to be decoded; differs from `time` only where the encoder reorders.
+    pub decode: Time,
+    /// Decoding can begin here.
+    pub key: bool,
+    /// Something before it is missing: a lost frame or a reconnected source.
+    pub gap: bool,
+    /// Which of the track's codec descriptions it needs.
+    pub config: u32,
+}
+
+/// A frame in the ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its number; every frame of a track has the next one.
+    pub seq: u64,
+    /// What is known of it.
+    pub meta: Meta,
+    /// Its bytes.
+    pub data: &'a [u8],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    offset: u32,
+    len: u32,
+    meta: Meta,
+}
+
+/// The frame is larger than the whole arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooBig;
+
+/// Arena and index.
+pub struct Ring {
+    arena: Box<[u8]>,
+    /// Bytes of the arena in use; grows up to its length.
+    span: usize,
+    /// Where the frame being written begins.
+    start: usize,
+    /// Bytes of it written so far.
+    filled: usize,
+    index: Vec<Entry>,
+    tail: u64,
+    head: u64,
+    last_key: Option<u64>,
+    /// How much time before now has to be kept.
+    keep: Duration,
+    /// The oldest frame that has to be kept, and the first not yet looked at as its successor.
+    keep_from: u64,
+    probe: u64,
+    /// Bytes from `keep_from` to the head, and the most since the arena last began anew.
+    kept: usize,
+    peak: usize,
+    /// Frames that had to be kept but were overwritten.
+    broken: u64,
+}
+
+impl Ring {
+    /// A ring that never holds more than `limit` bytes and keeps at least `keep` of time, begun at
+    /// a key frame, as long as the limit allows.
+    pub fn new(limit: usize, keep: Duration) -> Ring {
+        let limit = limit.clamp(1024, u32::MAX as usize / 2);
+        Ring {
+            arena: vec![0; limit].into_boxed_slice(),
+            span: limit.min(STEP),
+            start: 0,
+            filled: 0,
+            index: vec![Entry::default(); INDEX],
+            tail: 0,
+            head: 0,
+            last_key: None,
+            keep,
+            keep_from: 0,
+            probe: 0,
+            kept: 0,
+            peak: 0,
+            broken: 0,
+        }
+    }
+
+    /// The oldest frame's number.
+    pub fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// The number that the next frame will have.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Bytes of the arena that have been used so far.
+    pub fn span(&self) -> usize {
+        self.span
+    }
+
+    /// The arena's bound.
+    pub fn limit(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Frames that were overwritten although they should have been kept, because of the bound.
+    pub fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    /// Changes how much time has to be kept.
+    pub fn set_keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
+    /// The newest key frame's number.
+    pub fn last_key(&self) -> Option<u64> {
+        self.last_key.filter(|&k| k >= self.tail)
+    }
+
+    fn slot(&self, seq: u64) -> usize {
+        // the length is a power of two
+        seq as usize & (self.index.len() - 1)
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        if seq < self.tail || seq >= self.head { None } else { self.index.get(self.slot(seq)) }
+    }
+
+    /// What is known of a frame, if it is still there.
+    pub fn meta(&self, seq: u64) -> Option<Meta> {
+        self.entry(seq).map(|e| e.meta)
+    }
+
+    /// A frame, if it is still there.
+    pub fn get(&self, seq: u64) -> Option<Frame<'_>> {
+        let e = self.entry(seq)?;
+        let data = self.arena.get(e.offset as usize..(e.offset + e.len) as usize)?;
+        Some(Frame { seq, meta: e.meta, data })
+    }
+
+    /// The newest frame's meta.
+    pub fn newest(&self) -> Option<Meta> {
+        self.head.checked_sub(1).and_then(|s| self.meta(s))
+    }
+
+    /// The oldest key frame that is not older than `seq`.
+    pub fn key_from(&self, seq: u64) -> Option<u64> {
+        (seq.max(self.tail)..self.head).find(|&s| self.entry(s).is_some_and(|e| e.meta.key))
+    }
+
+    /// The newest key frame shown at `time` or before.
+    pub fn key_before(&self, time: Time) -> Option<u64> {
+        (self.tail..self.head)
+            .rev()
+            .find(|&s| self.entry(s).is_some_and(|e| e.meta.key && e.meta.time <= time))
+    }
+
+    /// The first frame that is decoded at `time` or later, or the head if there is none.
+    pub fn seek(&self, time: Time) -> u64 {
+        let (mut low, mut high) = (self.tail, self.head);
+        while low < high {
+            let mid = low + (high - low) / 2;
+            match self.meta(mid) {
+                Some(m) if m.decode < time => low = mid + 1,
+                _ => high = mid,
+            }
+        }
+        low
+    }
+
+    /// Bytes of the frame being written.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// The bytes of the frame being written, to be completed in place.
+    pub fn partial(&mut self) -> &mut [u8] {
+        self.arena.get_mut(self.start..self.start + self.filled).unwrap_or_default()
+    }
+
+    /// Adds bytes to the frame being written.
+    pub fn append(&mut self, data: &[u8]) -> Result<(), TooBig> {
+        self.reserve(data.len())?.copy_from_slice(data);
+        self.filled += data.len();
+        Ok(())
+    }
+
+    /// Room for `len` more bytes of the frame being written; [`Ring::fill`] then says how many of
+    /// them were written.
+    pub fn reserve(&mut self, len: usize) -> Result<&mut [u8], TooBig> {
+        self.make_room(len)?;
+        let at = self.start + self.filled;
+        self.arena.get_mut(at..at + len).ok_or(TooBig)
+    }
+
+    /// Counts `len` bytes of the reserved room as written.
+    pub fn fill(&mut self, len: usize) {
+        self.filled = (self.filled + len).min(self.span - self.start);
+    }
+
+    /// Forgets the bytes after the first `len` of the frame being written.
+    pub fn truncate(&mut self, len: usize) {
+        self.filled = self.filled.min(len);
+    }
+
+    /// Ends the frame. An empty one is not counted. Frames that end before `floor` are let go
+    /// (sound that is older than the pictures kept).
+    pub fn commit(&mut self, meta: Meta, floor: Option<Time>) -> Option<u64> {
+        if self.filled == 0 {
+            return None;
+        }
+        let (len, seq) = (self.filled, self.head);
+        if self.head - self.tail == self.index.len() as u64 {
+            self.grow_index();
+        }
+        let slot = self.slot(seq);
+        if let Some(place) = self.index.get_mut(slot) {
+            *place = Entry { offset: self.start as u32, len: len as u32, meta };
+        }
+        self.head += 1;
+        self.start += len;
+        self.filled = 0;
+        self.kept += len;
+        if meta.key {
+            self.last_key = Some(seq);
+        }
+        self.advance(meta.decode);
+        if let Some(floor) = floor {
+            while self.tail + 1 < self.head && self.entry(self.tail).is_some_and(|e| e.meta.time < floor) {
+                self.drop_oldest(false);
+            }
+        }
+        self.peak = self.peak.max(self.kept);
+        Some(seq)
+    }
+
+    /// Moves `keep_from` to the newest key frame that is old enough.
+    fn advance(&mut self, now: Time) {
+        self.probe = self.probe.max(self.keep_from + 1).max(self.tail);
+        while let Some(e) = self.entry(self.probe) {
+            if e.meta.key {
+                if e.meta.decode + self.keep > now {
+                    return;
+                }
+                while self.keep_from < self.probe {
+                    let len = self.entry(self.keep_from).map_or(0, |e| e.len);
+                    self.kept -= (len as usize).min(self.kept);
+                    self.keep_from += 1;
+                }
+            }
+            self.probe += 1;
+        }
+    }
+
+    fn grow_index(&mut self) {
+        // Only what has to be kept may make it longer: forget the rest first.
+        let spare = self.tail < self.keep_from;
+        if spare {
+            self.drop_oldest(true);
+            return;
+        }
+        let mut longer = vec![Entry::default(); self.index.len() * 2];
+        let mask = longer.len() - 1;
+        for seq in self.tail..self.head {
+            if let (Some(from), Some(to)) = (self.entry(seq).copied(), longer.get_mut(seq as usize & mask)) {
+                *to = from;
+            }
+        }
+        self.index = longer;
+    }
+
+    /// Gives up the oldest frame; `pressed` if its room is needed.
+    fn drop_oldest(&mut self, pressed: bool) {
+        if self.tail >= self.keep_from {
+            let len = self.entry(self.tail).map_or(0, |e| e.len);
+            self.kept -= (len as usize).min(self.kept);
+            self.keep_from = self.tail + 1;
+            self.broken += u64::from(pressed && self.span == self.arena.len());
+        }
+        self.tail += 1;
+    }
+
+    fn oldest_within(&self, from: usize, to: usize) -> bool {
+        self.entry(self.tail).is_some_and(|e| (e.offset as usize) >= from && (e.offset as usize) < to)
+    }
+
+    /// Makes `extra` more bytes writable behind what is written of the current frame.
+    fn make_room(&mut self, extra: usize) -> Result<(), TooBig> {
+        let need = self.filled.saturating_add(extra);
+        if need > self.arena.len() {
+            return Err(TooBig);
+        }
+        if self.start + need > self.span {
+            let wish = self.peak.max(self.kept).saturating_mul(5) / 4 + need;
+            if wish > self.span || need > self.span {
+                let grown = wish.max(need).max(self.span).div_ceil(STEP) * STEP;
+                self.span = grown.min(self.arena.len());
+            }
+        }
+        if self.start + need > self.span {
+            // begin anew at the front; what lies behind is older than anything there
+            while self.tail < self.head && self.oldest_within(self.start, self.arena.len()) {
+                self.drop_oldest(true);
+            }
+            while self.tail < self.head && self.oldest_within(0, need) {
+                self.drop_oldest(true);
+            }
+            self.arena.copy_within(self.start..self.start + self.filled, 0);
+            self.start = 0;
+            self.peak = self.kept;
+        }
+        while self.tail < self.head && self.oldest_within(self.start, self.start + need) {
+            self.drop_oldest(true);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(ms: u64, key: bool) -> Meta {
+        let time = Time::from_nanos(ms * 1_000_000);
+        Meta { time, decode: time, key, gap: false, config: 0 }
+    }
+
+    fn put(ring: &mut Ring, ms: u64, key: bool, len: usize) -> u64 {
+        let fill = vec![ms as u8; len];
+        ring.append(&fill).unwrap();
+        ring.commit(meta(ms, key), None).unwrap()
+    }
+
+    /// Every frame still listed has exactly its own bytes.
+    fn check(ring: &Ring) {
+        for seq in ring.tail()..ring.head() {
+            let f = ring.get(seq).unwrap();
+            assert!(
+                f.data.iter().all(|&b| b == (f.meta.time.nanos() / 1_000_000) as u8),
+                "frame {seq} was overwritten"
+            );
+        }
+    }
+
+    #[test]
+    fn keeps_the_last_group_of_pictures_whole_however_sizes_change() {
+        let mut ring = Ring::new(1 << 20, Duration::ZERO);
+        let mut rnd = 7u32;
+        let mut since_wrap = 0;
+        for n in 0..3000u64 {
+            rnd = rnd.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let key = n % 25 == 0;
+            let len = if key { 20_000 } else { 500 } + (rnd >> 20) as usize % 3000;
+            put(&mut ring, n * 40, key, len);
+            check(&ring);
+            if n >= 100 {
+                let key = ring.last_key().expect("a joining viewer finds a key frame");
+                assert_eq!(key, n - n % 25);
+                since_wrap += 1;
+            }
+        }
+        assert!(since_wrap > 0);
+        assert_eq!(ring.broken(), 0);
+        assert!(ring.span() < 320 * 1024, "it grows only as far as it must: {}", ring.span());
+    }
+
+    #[test]
+    fn keeps_the_prebuffer_from_a_key_frame_on() {
+        let mut ring = Ring::new(4 << 20, Duration::from_secs(4));
+        for n in 0..3000u64 {
+            put(&mut ring, n * 40, n % 50 == 0, 5000);
+            if n > 200 {
+                let from = ring.key_before(Time::from_nanos((n * 40 - 4000) * 1_000_000));
+                assert!(from.is_some(), "frame {n}: no key frame 4 s back");
+            }
+        }
+        assert!(ring.span() <= 50 * 6 * 5000 * 3 / 2);
+    }
+
+    #[test]
+    fn the_bound_wins_over_the_promise() {
+        let mut ring = Ring::new(100_000, Duration::from_secs(4));
+        for n in 0..1000u64 {
+            put(&mut ring, n * 40, n % 50 == 0, 4000);
+            check(&ring);
+        }
+        assert_eq!(ring.span(), 100_000);
+        assert!(ring.broken() > 0, "it must be known that the prebuffer is not kept");
+        assert!(ring.head() - ring.tail() >= 20);
+    }
+
+    #[test]
+    fn a_frame_that_outgrows_the_end_moves_to_the_front_whole() {
+        let mut ring = Ring::new(STEP, Duration::ZERO);
+        put(&mut ring, 1, true, STEP - 100);
+        for _ in 0..30 {
+            ring.append(&[2; 10]).unwrap();
+        }
+        ring.commit(meta(2, true), None).unwrap();
+        assert_eq!(ring.get(1).unwrap().data, [2u8; 300]);
+        assert!(ring.get(0).is_none());
+    }
+
+    #[test]
+    fn a_frame_larger_than_the_arena_is_refused_and_the_rest_goes_on() {
+        let mut ring = Ring::new(10_000, Duration::ZERO);
+        assert_eq!(ring.append(&[0; 10_001]), Err(TooBig));
+        ring.truncate(0);
+        put(&mut ring, 3, true, 10_000);
+        check(&ring);
+        assert_eq!(ring.commit(meta(4, true), None), None, "an empty frame is none");
+    }
+
+    #[test]
+    fn sound_older_than_the_pictures_is_let_go() {
+        let mut ring = Ring::new(1 << 16, Duration::from_secs(60));
+        for n in 0..100u64 {
+            ring.append(&[n as u8; 160]).unwrap();
+            ring.commit(meta(n * 20, true), Some(Time::from_nanos((n * 20).saturating_sub(500) * 1_000_000)));
+        }
+        assert_eq!(ring.head() - ring.tail(), 26);
+    }
+
+    #[test]
+    fn seek_finds_the_first_frame_at_an_instant() {
+        let mut ring = Ring::new(1 << 16, Duration::from_secs(60));
+        for n in 0..100u64 {
+            put(&mut ring, n * 20, true, 10);
+        }
+        assert_eq!(ring.seek(Time::from_nanos(500_000_000)), 25);
+        assert_eq!(ring.seek(Time::from_nanos(510_000_000)), 26);
+        assert_eq!(ring.seek(Time::from_nanos(u64::MAX)), ring.head());
+    }
+}

@@ -1,0 +1,420 @@
+//! A stream: a name, its sources in order, and who watches. Matching happens here: for each thing a
+//! viewer wants, the sources are asked in order, and dialled only when their turn comes.
+
+use super::reader::{Join, Reader};
+use super::source::{Context, Lease, Link, Outlet, Source, SourceError, State, codec_list};
+use super::speaker::{Talk, Voice};
+use super::spec::SourceSpec;
+use super::track::Track;
+use super::viewer::{Close, Peer, Viewer};
+use crate::media::{Codec, Direction, Kind, Media};
+use crate::net::clock;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// One thing that a viewer wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Video, sound or data.
+    pub kind: Kind,
+    /// Any of these codecs, best first; empty for any at all.
+    pub codecs: Vec<Codec>,
+    /// Not the first match but every track that matches.
+    pub all: bool,
+}
+
+impl Wish {
+    /// The first track of a kind, whatever its codec.
+    pub fn any(kind: Kind) -> Wish {
+        Wish { kind, codecs: Vec::new(), all: false }
+    }
+
+    fn takes(&self, codec: &Codec) -> bool {
+        codec.kind() == self.kind && (self.codecs.is_empty() || self.codecs.iter().any(|w| codec.serves(w)))
+    }
+}
+
+/// Why a viewer gets nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachError {
+    /// The stream has no source, and nobody publishes into it now.
+    NoSource,
+    /// None of the sources could be used; what each of them said.
+    Sources(Vec<SourceError>),
+    /// The sources have other codecs: what there is, and what was wanted.
+    Codecs {
+        /// What the sources have.
+        offered: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The bound on viewers of a stream is reached.
+    Full(usize),
+    /// Somebody else speaks.
+    Busy,
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachError::NoSource => {
+                f.write_str("streams: no source, and nobody publishes into this stream now")
+            }
+            AttachError::Sources(errors) => {
+                f.write_str("streams: ")?;
+                for (at, error) in errors.iter().enumerate() {
+                    if at > 0 {
+                        f.write_str(", ")?;
+                    }
+                    write!(f, "{error}")?;
+                }
+                Ok(())
+            }
+            AttachError::Codecs { offered, wanted } => {
+                write!(f, "streams: codecs not matched: {offered} => {wanted}")
+            }
+            AttachError::Full(n) => write!(f, "streams: {n} viewers are the most that one stream serves"),
+            AttachError::Busy => f.write_str("streams: somebody else speaks to this camera"),
+        }
+    }
+}
+
+/// A named stream.
+pub struct Stream {
+    name: Rc<str>,
+    context: Context,
+    ids: Rc<Cell<u32>>,
+    sources: RefCell<Vec<Rc<Source>>>,
+    viewers: RefCell<Vec<Weak<Viewer>>>,
+    gone: Cell<bool>,
+    max_viewers: usize,
+    /// What is being played to its speaker.
+    pub(super) playing: RefCell<Option<smol::Task<()>>>,
+}
+
+impl Stream {
+    pub(super) fn new(name: &str, context: Context, ids: Rc<Cell<u32>>, max_viewers: usize) -> Rc<Stream> {
+        Rc::new(Stream {
+            name: Rc::from(name),
+            context,
+            ids,
+            sources: RefCell::default(),
+            viewers: RefCell::default(),
+            gone: Cell::new(false),
+            max_viewers,
+            playing: RefCell::new(None),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its sources, configured ones first, then publishers.
+    pub fn sources(&self) -> Vec<Rc<Source>> {
+        self.sources.borrow().clone()
+    }
+
+    /// Who watches now.
+    pub fn viewers(&self) -> Vec<Rc<Viewer>> {
+        self.viewers.borrow_mut().retain(|v| v.strong_count() > 0);
+        self.viewers.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn context(&self) -> Context {
+        self.context.clone()
+    }
+
+    pub(super) fn next_id(&self) -> u32 {
+        let id = self.ids.get().wrapping_add(1).max(1);
+        self.ids.set(id);
+        id
+    }
+
+    pub(super) fn set_sources(&self, wanted: Vec<Rc<Source>>) {
+        let old = std::mem::take(&mut *self.sources.borrow_mut());
+        let mut sources = wanted;
+        let mut ended = Vec::new();
+        for source in old {
+            if sources.iter().any(|s| Rc::ptr_eq(s, &source)) {
+                continue;
+            }
+            if source.is_publisher() && source.state() != State::Gone {
+                sources.push(source);
+            } else {
+                ended.push(source);
+            }
+        }
+        self.sources.replace(sources);
+        for source in ended {
+            source.end(Close::Replaced);
+        }
+    }
+
+    /// Ends the stream: its sources, its viewers.
+    pub(super) fn end(&self, why: Close) {
+        self.gone.set(true);
+        let playing = self.playing.borrow_mut().take();
+        drop(playing);
+        for viewer in self.viewers() {
+            viewer.close(why);
+        }
+        let sources = std::mem::take(&mut *self.sources.borrow_mut());
+        for source in sources {
+            source.end(why);
+        }
+    }
+
+    /// Sends a viewer away; false if there is none with this number.
+    pub fn kick(&self, id: u32) -> bool {
+        let found = self.viewers().into_iter().find(|v| v.id == id);
+        found.is_some_and(|v| {
+            v.close(Close::Kicked);
+            true
+        })
+    }
+
+    fn new_viewer(&self, peer: Peer) -> Rc<Viewer> {
+        let viewer = Rc::new(Viewer::new(self.next_id(), peer));
+        let mut viewers = self.viewers.borrow_mut();
+        viewers.retain(|v| v.strong_count() > 0);
+        viewers.push(Rc::downgrade(&viewer));
+        viewer
+    }
+
+    /// Finds the tracks for a viewer, dialling sources as they are needed. Each wish that can be
+    /// met is met; it is an error only if none can.
+    pub async fn attach(
+        self: &Rc<Stream>,
+        wishes: &[Wish],
+        join: Join,
+        peer: Peer,
+    ) -> Result<Reader, AttachError> {
+        if self.viewers().len() >= self.max_viewers {
+            return Err(AttachError::Full(self.max_viewers));
+        }
+        let matched = self.find(wishes, &peer.source).await?;
+        if self.gone.get() {
+            return Err(AttachError::NoSource);
+        }
+        let viewer = self.new_viewer(peer);
+        let mut reader = Reader::new(matched.tracks, join, viewer);
+        reader.keep(matched.leases);
+        Ok(reader)
+    }
+
+    async fn find(self: &Rc<Stream>, wishes: &[Wish], own: &str) -> Result<Matched, AttachError> {
+        let sources = self.sources();
+        if sources.is_empty() {
+            return Err(AttachError::NoSource);
+        }
+        let mut leases: Vec<Option<Lease>> = sources.iter().map(|_| None).collect();
+        let mut used = vec![false; sources.len()];
+        let mut tracks: Vec<Rc<Track>> = Vec::new();
+        let mut errors: Vec<SourceError> = Vec::new();
+        let mut failed = vec![false; sources.len()];
+        for wish in wishes {
+            'sources: for (at, source) in sources.iter().enumerate() {
+                if source.spec.as_ref().is_some_and(|s| !own.is_empty() && s.text() == own)
+                    || is_set(&failed, at)
+                {
+                    continue;
+                }
+                if leases.get(at).is_some_and(Option::is_none)
+                    && let Some(place) = leases.get_mut(at)
+                {
+                    *place = Some(source.lease());
+                    if let Err(error) = source.ready().await {
+                        if !errors.contains(&error) {
+                            errors.push(error);
+                        }
+                        set(&mut failed, at);
+                        *place = None;
+                        continue;
+                    }
+                }
+                for outlet in source.outlets() {
+                    let Outlet::Track(_, track) = outlet else { continue };
+                    if !wish.takes(&track.codec()) || tracks.iter().any(|t| Rc::ptr_eq(t, &track)) {
+                        continue;
+                    }
+                    tracks.push(track);
+                    set(&mut used, at);
+                    if !wish.all {
+                        break 'sources;
+                    }
+                }
+            }
+        }
+        if !tracks.is_empty() {
+            let leases = leases.into_iter().zip(used).filter_map(|(lease, used)| lease.filter(|_| used));
+            return Ok(Matched { tracks, leases: leases.collect() });
+        }
+        if !errors.is_empty() {
+            return Err(AttachError::Sources(errors));
+        }
+        let mut offered = Vec::new();
+        for source in &sources {
+            offered.extend(source.outlets().iter().flat_map(|o| match o.media().direction {
+                Direction::RecvOnly => o.media().codecs.clone(),
+                Direction::SendOnly => Vec::new(),
+            }));
+        }
+        let wanted = wishes.iter().map(|w| match w.codecs.is_empty() {
+            true => format!("{}:ANY", w.kind.name()),
+            false => codec_list(w.codecs.iter()),
+        });
+        Err(AttachError::Codecs {
+            offered: codec_list(offered.iter()),
+            wanted: wanted.collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Finds a speaker that takes one of these codecs (any, if none is named), and takes it.
+    pub async fn talk(
+        self: &Rc<Stream>,
+        codecs: &[Codec],
+        voice: Voice,
+    ) -> Result<(Talk, Lease), AttachError> {
+        let mut errors = Vec::new();
+        let mut offered = Vec::new();
+        for source in self.sources() {
+            let lease = source.lease();
+            if let Err(error) = source.ready().await {
+                errors.push(error);
+                continue;
+            }
+            for outlet in source.outlets() {
+                let Outlet::Speaker(media, speaker) = outlet else { continue };
+                let fits = |c: &&Codec| codecs.is_empty() || codecs.iter().any(|w| c.serves(w));
+                let Some(codec) = speaker.codecs().iter().find(fits) else {
+                    offered.extend(media.codecs);
+                    continue;
+                };
+                let talk = speaker.talk(voice, codec.clone(), clock::now()).ok_or(AttachError::Busy)?;
+                return Ok((talk, lease));
+            }
+        }
+        if !errors.is_empty() {
+            return Err(AttachError::Sources(errors));
+        }
+        let offered = if offered.is_empty() { "no speaker".into() } else { codec_list(offered.iter()) };
+        Err(AttachError::Codecs { offered, wanted: codec_list(codecs.iter()) })
+    }
+
+    /// Opens the stream to a publisher. Its tracks join the matching until it leaves.
+    pub fn publish(self: &Rc<Stream>, peer: Peer, medias: Vec<Media>) -> Publication {
+        let source = Source::new(self.next_id(), self.name.clone(), None, None, self.context());
+        let link = source.open_publisher(peer, medias);
+        self.sources.borrow_mut().push(source.clone());
+        Publication { link, source, stream: Rc::downgrade(self) }
+    }
+
+    /// Keeps what matches these wishes running without a viewer, until the holder is dropped: tried
+    /// again as long as it fails.
+    pub fn hold(self: &Rc<Stream>, wishes: Vec<Wish>, format: &'static str) -> Holder {
+        let stream = Rc::downgrade(self);
+        let executor = self.context.executor.clone();
+        let task = executor.spawn(async move {
+            let mut failures = 0;
+            while let Some(stream) = stream.upgrade() {
+                let peer = Peer { format, ..Peer::default() };
+                let name = stream.name.clone();
+                match stream.attach(&wishes, Join::Live, peer).await {
+                    Ok(reader) => {
+                        drop(stream);
+                        failures = 0;
+                        if hold_on(&reader).await == Close::Shutdown {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        drop(stream);
+                        log::warn!(target: "streams", "{name}: {format}: {error}");
+                        failures += 1;
+                    }
+                }
+                async_io::Timer::after(super::source::backoff(failures)).await;
+            }
+        });
+        Holder { _task: task }
+    }
+}
+
+/// Waits until what a holder holds is over; it reads no frame meanwhile.
+async fn hold_on(reader: &Reader) -> Close {
+    loop {
+        let gone = async { Some(reader.viewer().gone().await) };
+        let tick = async {
+            async_io::Timer::after(Duration::from_secs(5)).await;
+            None
+        };
+        if let Some(why) = smol::future::or(gone, tick).await {
+            return why;
+        }
+        if (0..reader.len()).any(|at| reader.track(at).is_some_and(|t| t.is_closed())) {
+            return Close::Ended;
+        }
+    }
+}
+
+fn is_set(flags: &[bool], at: usize) -> bool {
+    flags.get(at).copied().unwrap_or(false)
+}
+
+fn set(flags: &mut [bool], at: usize) {
+    if let Some(flag) = flags.get_mut(at) {
+        *flag = true;
+    }
+}
+
+struct Matched {
+    tracks: Vec<Rc<Track>>,
+    leases: Vec<Lease>,
+}
+
+/// Keeps sources running; let go of by dropping.
+pub struct Holder {
+    _task: smol::Task<()>,
+}
+
+/// A publisher's place in a stream; left by dropping.
+pub struct Publication {
+    link: Link,
+    source: Rc<Source>,
+    stream: Weak<Stream>,
+}
+
+impl Publication {
+    /// The ways into its tracks.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Its place in the statistics.
+    pub fn source(&self) -> &Rc<Source> {
+        &self.source
+    }
+
+    /// Whether the stream has been taken away.
+    pub fn is_over(&self) -> bool {
+        self.source.state() == State::Gone
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.upgrade() {
+            stream.sources.borrow_mut().retain(|s| !Rc::ptr_eq(s, &self.source));
+        }
+        self.source.end(Close::Ended);
+    }
+}
+
+/// Reads a source's text for a stream.
+pub fn parse_sources(texts: &[String]) -> Result<Vec<SourceSpec>, SourceError> {
+    texts.iter().map(|t| SourceSpec::parse(t).map_err(|e| SourceError::Text(e.to_string()))).collect()
+}

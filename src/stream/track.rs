@@ -1,0 +1,424 @@
+//! One track: the ring that its source fills, the codec it has now, and who waits for frames.
+//! A source writes through the one [`Inlet`]; readers hold the track and a number. Waking is all
+//! that a new frame costs beside its one copy.
+
+use super::ring::{Meta, Ring, TooBig};
+use super::viewer::Close;
+use crate::media::{Codec, CodecId, Kind, Time};
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Codec descriptions that frames in the ring may still need.
+const CONFIGS: usize = 8;
+
+/// What a track counts.
+#[derive(Debug, Default)]
+pub struct TrackStats {
+    /// Bytes of media written.
+    pub bytes: Cell<u64>,
+    /// Frames written.
+    pub frames: Cell<u64>,
+    /// Packets received, where the source has packets.
+    pub packets: Cell<u64>,
+    /// Frames refused: too large, or not decodable for want of a key frame.
+    pub refused: Cell<u64>,
+}
+
+/// How much a track may and has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of media at the most.
+    pub limit: usize,
+    /// Time before now that has to be there, beside the last group of pictures.
+    pub keep: Duration,
+}
+
+impl Bounds {
+    /// Bounds for a kind of track where nothing else is configured.
+    pub const fn usual(kind: Kind) -> Bounds {
+        match kind {
+            Kind::Video => Bounds { limit: 4 << 20, keep: Duration::ZERO },
+            Kind::Audio => Bounds { limit: 512 << 10, keep: Duration::from_secs(1) },
+            Kind::Data => Bounds { limit: 64 << 10, keep: Duration::from_secs(1) },
+        }
+    }
+}
+
+struct Config {
+    number: u32,
+    codec: Rc<Codec>,
+}
+
+/// A track of a stream.
+pub struct Track {
+    kind: Kind,
+    ring: RefCell<Ring>,
+    configs: RefCell<Vec<Config>>,
+    wakers: RefCell<Vec<Seat>>,
+    readers: Cell<usize>,
+    closed: Cell<Option<Close>>,
+    /// The pictures that this track's sound belongs to.
+    leader: RefCell<Weak<Track>>,
+    /// Asks the source for a key frame.
+    ask: RefCell<Option<Rc<dyn Fn()>>>,
+    /// What it counts.
+    pub stats: TrackStats,
+}
+
+#[derive(Default)]
+struct Seat {
+    taken: bool,
+    waker: Option<Waker>,
+}
+
+impl Track {
+    /// An empty track; frames come through its inlet.
+    pub fn new(codec: Codec, bounds: Bounds) -> (Rc<Track>, Inlet) {
+        let kind = codec.kind();
+        let track = Rc::new(Track {
+            kind,
+            ring: RefCell::new(Ring::new(bounds.limit, bounds.keep)),
+            configs: RefCell::new(vec![Config { number: 0, codec: Rc::new(codec) }]),
+            wakers: RefCell::new(Vec::new()),
+            readers: Cell::new(0),
+            closed: Cell::new(None),
+            leader: RefCell::new(Weak::new()),
+            ask: RefCell::new(None),
+            stats: TrackStats::default(),
+        });
+        let inlet = Inlet::new(&track);
+        (track, inlet)
+    }
+
+    /// Video, sound or data.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The codec that the next frame will have.
+    pub fn codec(&self) -> Rc<Codec> {
+        let configs = self.configs.borrow();
+        match configs.last() {
+            Some(c) => c.codec.clone(),
+            None => Rc::new(Codec::new(CodecId::Raw)),
+        }
+    }
+
+    /// The codec description with this number, if a frame in the ring may still need it.
+    pub fn config(&self, number: u32) -> Option<Rc<Codec>> {
+        self.configs.borrow().iter().find(|c| c.number == number).map(|c| c.codec.clone())
+    }
+
+    /// The number of the newest codec description.
+    pub fn config_number(&self) -> u32 {
+        self.configs.borrow().last().map_or(0, |c| c.number)
+    }
+
+    /// The ring, to look at. Not to be held while anything is awaited or called back.
+    pub fn ring(&self) -> Ref<'_, Ring> {
+        self.ring.borrow()
+    }
+
+    /// A frame in place, if it is still there.
+    pub fn frame(&self, seq: u64) -> Option<(Meta, Ref<'_, [u8]>)> {
+        let ring = self.ring.borrow();
+        let meta = ring.meta(seq)?;
+        Ref::filter_map(ring, |r| r.get(seq).map(|f| f.data)).ok().map(|data| (meta, data))
+    }
+
+    /// Whether anybody reads it.
+    pub fn is_read(&self) -> bool {
+        self.readers.get() > 0
+    }
+
+    /// How many read it.
+    pub fn readers(&self) -> usize {
+        self.readers.get()
+    }
+
+    /// Whether no more frames will come.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// Why no more frames will come.
+    pub fn closed(&self) -> Option<Close> {
+        self.closed.get()
+    }
+
+    /// When the newest frame was written, by the clock its times are in.
+    pub fn newest(&self) -> Option<Time> {
+        self.ring.borrow().newest().map(|m| m.time)
+    }
+
+    /// Asks the source for a key frame; false if it cannot be asked.
+    pub fn ask_key(&self) -> bool {
+        let ask = self.ask.borrow().clone();
+        match ask {
+            Some(ask) => {
+                ask();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the source gives a key frame when asked.
+    pub fn can_ask(&self) -> bool {
+        self.ask.borrow().is_some()
+    }
+
+    /// Says how the source is asked for a key frame.
+    pub fn set_ask(&self, ask: Option<Rc<dyn Fn()>>) {
+        self.ask.replace(ask);
+    }
+
+    /// Ties the span of this track's sound to the pictures of another.
+    pub fn follow(&self, leader: &Rc<Track>) {
+        self.leader.replace(Rc::downgrade(leader));
+    }
+
+    /// Changes how much time has to be kept.
+    pub fn set_keep(&self, keep: Duration) {
+        self.ring.borrow_mut().set_keep(keep);
+    }
+
+    /// No more frames will come; readers are told after the last one.
+    pub fn close(&self, why: Close) {
+        self.closed.set(Some(why));
+        self.set_ask(None);
+        self.wake_all();
+    }
+
+    /// Takes a seat among those who are woken.
+    pub(super) fn enter(&self) -> usize {
+        let seat = {
+            let mut seats = self.wakers.borrow_mut();
+            let free = seats.iter().position(|s| !s.taken);
+            let at = free.unwrap_or(seats.len());
+            if free.is_none() {
+                seats.push(Seat::default());
+            }
+            if let Some(seat) = seats.get_mut(at) {
+                seat.taken = true;
+            }
+            at
+        };
+        self.readers.set(self.readers.get() + 1);
+        seat
+    }
+
+    pub(super) fn leave(&self, seat: usize) {
+        let gone = self.wakers.borrow_mut().get_mut(seat).map(std::mem::take);
+        drop(gone);
+        self.readers.set(self.readers.get().saturating_sub(1));
+    }
+
+    /// Has `waker` woken by the next frame.
+    pub(super) fn wait(&self, seat: usize, waker: &Waker) {
+        let old = match self.wakers.borrow_mut().get_mut(seat) {
+            Some(s) if s.waker.as_ref().is_some_and(|w| w.will_wake(waker)) => None,
+            Some(s) => s.waker.replace(waker.clone()),
+            None => None,
+        };
+        drop(old);
+    }
+
+    pub(super) fn wake_all(&self) {
+        let mut at = 0;
+        loop {
+            // taken out one by one: a woken task must never find the list borrowed
+            let waker = match self.wakers.borrow_mut().get_mut(at) {
+                Some(seat) => seat.waker.take(),
+                None => return,
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            at += 1;
+        }
+    }
+}
+
+/// The one way into a track.
+pub struct Inlet {
+    track: Rc<Track>,
+    config: u32,
+    last: Option<Time>,
+    gap: bool,
+    /// Frames are refused until the next key frame.
+    needs_key: bool,
+    /// The frame being written has become too big.
+    failed: bool,
+}
+
+impl Inlet {
+    fn new(track: &Rc<Track>) -> Inlet {
+        Inlet {
+            track: track.clone(),
+            config: track.config_number(),
+            last: track.ring().newest().map(|m| m.decode),
+            gap: false,
+            needs_key: true,
+            failed: false,
+        }
+    }
+
+    /// A new way into a track whose old source is gone: the next frame begins after a gap.
+    pub fn again(track: &Rc<Track>) -> Inlet {
+        let mut inlet = Inlet::new(track);
+        inlet.gap = inlet.last.is_some();
+        inlet
+    }
+
+    /// The track it leads to.
+    pub fn track(&self) -> &Rc<Track> {
+        &self.track
+    }
+
+    /// Whether anybody reads; a source may save its work while nobody does.
+    pub fn wanted(&self) -> bool {
+        self.track.is_read()
+    }
+
+    /// The codec as the next frame has it. Readers are told before that frame.
+    pub fn set_codec(&mut self, codec: Codec) {
+        if *self.track.codec() == codec {
+            return;
+        }
+        let tail = self.track.ring().tail();
+        let oldest = self.track.ring().meta(tail).map_or(u32::MAX, |m| m.config);
+        let mut configs = self.track.configs.borrow_mut();
+        let before_first = oldest == u32::MAX && self.track.stats.frames.get() == 0;
+        if before_first {
+            // nobody has seen a frame of the old one: it is a correction, not a change
+            if let Some(c) = configs.last_mut() {
+                c.codec = Rc::new(codec);
+            }
+            return;
+        }
+        self.config = self.config.wrapping_add(1);
+        configs.retain(|c| c.number >= oldest);
+        if configs.len() >= CONFIGS {
+            configs.remove(0);
+        }
+        configs.push(Config { number: self.config, codec: Rc::new(codec) });
+    }
+
+    /// Something was lost: the next frame is marked, and where frames depend on each other it has
+    /// to be a key frame.
+    pub fn lost(&mut self) {
+        self.gap = true;
+        self.needs_key = true;
+    }
+
+    /// Like [`Inlet::lost`], but frames go on before the next key frame (a decoder conceals).
+    pub fn skipped(&mut self) {
+        self.gap = true;
+    }
+
+    /// Adds bytes to the frame being written.
+    pub fn append(&mut self, data: &[u8]) {
+        if !self.failed && self.track.ring.borrow_mut().append(data) == Err(TooBig) {
+            self.failed = true;
+        }
+    }
+
+    /// Adds a NAL unit behind its length.
+    pub fn append_unit(&mut self, nal: &[u8]) {
+        self.append(&(nal.len() as u32).to_be_bytes());
+        self.append(nal);
+    }
+
+    /// Bytes of the frame being written.
+    pub fn filled(&self) -> usize {
+        self.track.ring.borrow().filled()
+    }
+
+    /// Overwrites bytes of the frame being written.
+    pub fn patch(&mut self, at: usize, data: &[u8]) {
+        let mut ring = self.track.ring.borrow_mut();
+        if let Some(place) = ring.partial().get_mut(at..at + data.len()) {
+            place.copy_from_slice(data);
+        }
+    }
+
+    /// Forgets what was written of the current frame beyond `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.failed = false;
+        self.track.ring.borrow_mut().truncate(len);
+    }
+
+    /// Lets the source write up to `len` bytes in place, for instance by reading a socket; `write`
+    /// gets the room and says how many bytes it used.
+    pub fn write_with<E>(
+        &mut self,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let mut ring = self.track.ring.borrow_mut();
+        match ring.reserve(len) {
+            Ok(room) => {
+                let n = write(room)?.min(len);
+                ring.fill(n);
+                Ok(n)
+            }
+            Err(TooBig) => {
+                self.failed = true;
+                Ok(0)
+            }
+        }
+    }
+
+    /// Ends the frame and wakes the readers. False if it was refused: empty, too big, or not
+    /// decodable without the key frame before it.
+    pub fn commit(&mut self, time: Time, decode: Time, key: bool) -> bool {
+        let dependent = self.track.codec().id.has_key_frames();
+        let key = key || !dependent;
+        if self.failed || (self.needs_key && !key) {
+            self.truncate(0);
+            bump(&self.track.stats.refused, 1);
+            if dependent {
+                self.lost();
+            }
+            return false;
+        }
+        // Times go forward whatever a source says; one tick of 90 kHz is 11 µs.
+        let decode = match self.last {
+            Some(last) if decode <= last => last + Duration::from_nanos(11_112),
+            _ => decode,
+        };
+        let time = time.max(decode);
+        let floor = self.track.leader.borrow().upgrade().and_then(|l| {
+            let ring = l.ring();
+            ring.meta(ring.tail()).map(|m| m.time)
+        });
+        let meta = Meta { time, decode, key, gap: self.gap, config: self.config };
+        let len = self.filled();
+        let done = self.track.ring.borrow_mut().commit(meta, floor);
+        if done.is_none() {
+            return false;
+        }
+        self.last = Some(decode);
+        self.gap = false;
+        self.needs_key = false;
+        bump(&self.track.stats.bytes, len as u64);
+        bump(&self.track.stats.frames, 1);
+        self.track.wake_all();
+        true
+    }
+
+    /// Writes a whole frame.
+    pub fn push(&mut self, time: Time, key: bool, data: &[u8]) -> bool {
+        self.truncate(0);
+        self.append(data);
+        self.commit(time, time, key)
+    }
+}
+
+/// Adds to a counter.
+pub fn bump(counter: &Cell<u64>, by: u64) {
+    counter.set(counter.get().wrapping_add(by));
+}

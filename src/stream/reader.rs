@@ -6,7 +6,7 @@ use super::ring::Meta;
 use super::source::Lease;
 use super::track::{Track, bump};
 use super::viewer::{Close, Viewer};
-use crate::media::{Codec, Time};
+use crate::media::{Codec, Kind, Time};
 use std::cell::Ref;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -276,8 +276,9 @@ impl Reader {
                 let ring = c.track.ring();
                 c.next = match (self.join, newest) {
                     (Join::Back(d), Some(now)) => ring.seek(now.before(d)),
-                    _ if c.track.kind() == crate::media::Kind::Video => ring.head().max(ring.tail() + 1) - 1,
-                    _ => ring.head(),
+                    // a picture that stands alone is shown at once; of sound, what comes from now on
+                    _ if c.track.kind() == Kind::Video => ring.tail().max(c.next.saturating_sub(1)),
+                    _ => c.next,
                 };
             }
             self.begun = true;

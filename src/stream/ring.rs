@@ -241,7 +241,7 @@ impl Ring {
         if meta.key {
             self.last_key = Some(seq);
         }
-        self.advance(meta.decode);
+        self.advance(floor.unwrap_or(meta.decode.before(self.keep)));
         if let Some(floor) = floor {
             while self.tail + 1 < self.head && self.entry(self.tail).is_some_and(|e| e.meta.time < floor) {
                 self.drop_oldest(false);
@@ -251,12 +251,12 @@ impl Ring {
         Some(seq)
     }
 
-    /// Moves `keep_from` to the newest key frame that is old enough.
-    fn advance(&mut self, now: Time) {
+    /// Moves `keep_from` to the newest key frame that is not younger than `limit`.
+    fn advance(&mut self, limit: Time) {
         self.probe = self.probe.max(self.keep_from + 1).max(self.tail);
         while let Some(e) = self.entry(self.probe) {
             if e.meta.key {
-                if e.meta.decode + self.keep > now {
+                if e.meta.decode > limit {
                     return;
                 }
                 while self.keep_from < self.probe {

@@ -1,0 +1,475 @@
+//! What happens to a viewer who is stuck, slow or late, and when the source restarts, changes its
+//! codec or is taken away. The source is a puppet: frames come when the test pushes them.
+
+use smol::{LocalExecutor, future};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use streamd::media::{Codec, CodecId, Kind, Media, Time};
+use streamd::stream::{
+    AttachError, Bounds, Close, Connect, Hall, Inlet, Join, Link, Local, Peer, Producer, Reader, SourceError, SourceSpec,
+    State, Step, Stream, Voice, Wish,
+};
+
+/// The strings of the puppet.
+#[derive(Default)]
+struct Strings {
+    link: RefCell<Option<Link>>,
+    inlets: RefCell<Vec<Inlet>>,
+    dials: Cell<u32>,
+    running: Cell<bool>,
+    fail: Cell<bool>,
+    end: Cell<bool>,
+    keys: Cell<bool>,
+    medias: RefCell<Vec<Media>>,
+}
+
+struct Puppeteer(Rc<Strings>);
+struct Puppet(Rc<Strings>);
+struct Running(Rc<Strings>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(false);
+        self.0.inlets.borrow_mut().clear();
+        self.0.link.borrow_mut().take();
+    }
+}
+
+impl Connect for Puppeteer {
+    fn connect(&self, _spec: Rc<SourceSpec>) -> Local<Result<Box<dyn Producer>, SourceError>> {
+        let strings = self.0.clone();
+        Box::pin(async move {
+            strings.dials.set(strings.dials.get() + 1);
+            future::yield_now().await;
+            match strings.fail.get() {
+                true => Err(SourceError::Dial("the puppet is asleep".into())),
+                false => Ok(Box::new(Puppet(strings)) as Box<dyn Producer>),
+            }
+        })
+    }
+}
+
+impl Producer for Puppet {
+    fn peer(&self) -> Peer {
+        Peer { format: "puppet", ..Peer::default() }
+    }
+    fn medias(&self) -> Vec<Media> {
+        self.0.medias.borrow().clone()
+    }
+    fn gives_keys(&self) -> bool {
+        self.0.keys.get()
+    }
+    fn run(self: Box<Self>, link: Link) -> Local<Result<(), SourceError>> {
+        Box::pin(async move {
+            let strings = self.0.clone();
+            *strings.inlets.borrow_mut() = (0..8).filter_map(|at| link.inlet(at)).collect();
+            *strings.link.borrow_mut() = Some(link);
+            strings.running.set(true);
+            let _running = Running(strings.clone());
+            while !strings.end.take() {
+                future::yield_now().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+struct Stage {
+    executor: Rc<LocalExecutor<'static>>,
+    hall: Rc<Hall>,
+    strings: Rc<Strings>,
+}
+
+fn h264() -> Media {
+    Media::recv(Codec::new(CodecId::H264))
+}
+
+fn pcma() -> Media {
+    Media::recv(Codec::audio(CodecId::Pcma, 8000, 1))
+}
+
+impl Stage {
+    fn new(limit: usize, medias: Vec<Media>) -> Stage {
+        let executor = Rc::new(LocalExecutor::new());
+        let bounds = move |kind| Bounds { limit, ..Bounds::usual(kind) };
+        let hall = Hall::new(executor.clone(), Rc::new(bounds));
+        let strings = Rc::new(Strings { medias: RefCell::new(medias), ..Strings::default() });
+        hall.register(&["puppet"], Rc::new(Puppeteer(strings.clone())));
+        Stage { executor, hall, strings }
+    }
+
+    fn stream(&self) -> Rc<Stream> {
+        self.hall.set("cam", vec![SourceSpec::parse("puppet:").unwrap()]).unwrap()
+    }
+
+    fn run<T>(&self, what: impl Future<Output = T>) -> T {
+        smol::block_on(self.executor.run(what))
+    }
+
+    fn settle(&self) {
+        for _ in 0..200 {
+            self.executor.try_tick();
+        }
+    }
+
+    fn attach(&self, stream: &Rc<Stream>, kinds: &[Kind], join: Join) -> Reader {
+        let wishes: Vec<_> = kinds.iter().map(|&k| Wish::any(k)).collect();
+        let reader = self.run(stream.attach(&wishes, join, Peer::default())).expect("attach");
+        self.settle();
+        reader
+    }
+
+    /// Pushes picture `n` of 25 a second; `n` is in its first bytes.
+    fn picture(&self, n: u64, key: bool, len: usize) {
+        let mut data = vec![0; len.max(8)];
+        data[..8].copy_from_slice(&n.to_be_bytes());
+        let mut inlets = self.strings.inlets.borrow_mut();
+        inlets[0].push(at(n), key, &data);
+    }
+
+    /// Pushes 40 ms of sound.
+    fn sound(&self, n: u64) {
+        self.strings.inlets.borrow_mut()[1].push(at(n), true, &n.to_be_bytes());
+    }
+}
+
+fn at(n: u64) -> Time {
+    Time::from_nanos(1_000_000_000 + n * 40_000_000)
+}
+
+/// Reads what is there: (track, number, gap).
+fn drain(reader: &mut Reader) -> Vec<(usize, u64, bool)> {
+    let mut seen = Vec::new();
+    while let Some(step) = reader.step() {
+        match step {
+            Step::Frame(track) => {
+                let shown = reader.frame(track).expect("a frame just named is there");
+                seen.push((track, u64::from_be_bytes(shown.data[..8].try_into().unwrap()), shown.gap));
+                drop(shown);
+                reader.done(track);
+            }
+            Step::Codec(..) => {}
+            Step::Closed(_) => break,
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_source_runs_only_while_somebody_watches() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    let stream = stage.stream();
+    stage.settle();
+    assert_eq!(stage.strings.dials.get(), 0, "dialled without a viewer");
+    let one = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let two = stage.attach(&stream, &[Kind::Video], Join::Live);
+    assert_eq!((stage.strings.dials.get(), stage.strings.running.get()), (1, true));
+    assert_eq!(stream.viewers().len(), 2);
+    drop(one);
+    stage.settle();
+    assert!(stage.strings.running.get(), "stopped under the second viewer");
+    drop(two);
+    stage.settle();
+    assert!(!stage.strings.running.get(), "still running though nobody watches");
+    let _again = stage.attach(&stream, &[Kind::Video], Join::Live);
+    assert_eq!(stage.strings.dials.get(), 2);
+}
+
+#[test]
+fn a_late_viewer_gets_the_picture_at_once_and_is_not_late_afterwards() {
+    let stage = Stage::new(1 << 20, vec![h264(), pcma()]);
+    let stream = stage.stream();
+    let mut first = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    for n in 0..90 {
+        stage.picture(n, n % 50 == 0, 1000);
+        stage.sound(n);
+        assert_eq!(drain(&mut first).len(), 2);
+    }
+    let mut late = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    let mut times = Vec::new();
+    while let Some(Step::Frame(track)) = late.step() {
+        let shown = late.frame(track).unwrap();
+        times.push((track, shown.seq, shown.time));
+        drop(shown);
+        late.done(track);
+    }
+    assert_eq!((times[0].0, times[0].1), (0, 50), "begins with the key frame");
+    assert_eq!(times.len(), 80, "and has the whole backlog of picture and sound at once");
+    assert!(at(89).since(times[0].2) <= Duration::from_millis(40), "squeezed: the first picture is shown as if it were now");
+    for track in 0..2 {
+        let own: Vec<_> = times.iter().filter(|t| t.0 == track).collect();
+        assert!(own.windows(2).all(|w| w[1].2.since(w[0].2) >= Duration::from_micros(12)), "times strictly increase");
+        assert_eq!(own.last().unwrap().2, at(89));
+    }
+    stage.picture(90, false, 1000);
+    assert!(matches!(late.step(), Some(Step::Frame(0))));
+    assert_eq!(late.frame(0).unwrap().time, at(90), "from now on its times are the true ones");
+}
+
+#[test]
+fn a_source_that_can_is_asked_for_a_key_frame() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    stage.strings.keys.set(true);
+    let stream = stage.stream();
+    let mut first = stage.attach(&stream, &[Kind::Video], Join::Live);
+    for n in 0..30 {
+        stage.picture(n, n == 0, 1000);
+    }
+    drain(&mut first);
+    let mut late = stage.attach(&stream, &[Kind::Video], Join::Live);
+    assert!(late.step().is_none(), "it waits for the key frame it asked for");
+    let asked = stage.strings.link.borrow().as_ref().and_then(Link::poll_command);
+    assert_eq!(asked, Some(streamd::stream::Command::Key));
+    stage.picture(30, true, 1000);
+    assert_eq!(drain(&mut late), [(0, 30, false)]);
+    // one that promises key frames and gives none must not leave the viewer in the dark
+    for n in 31..50 {
+        stage.picture(n, false, 1000);
+    }
+    let mut third = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let mut waited = 0;
+    for n in 50..70 {
+        stage.picture(n, false, 1000);
+        if !drain(&mut third).is_empty() {
+            break;
+        }
+        waited += 1;
+    }
+    assert!(waited <= 8, "after {waited} frames still no picture");
+}
+
+#[test]
+fn a_recorder_gets_the_prebuffer_with_true_times() {
+    let stage = Stage::new(4 << 20, vec![h264(), pcma()]);
+    let stream = stage.stream();
+    let mut first = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    first.track(0).unwrap().set_keep(Duration::from_secs(4));
+    for n in 0..500 {
+        stage.picture(n, n % 50 == 0, 1000);
+        stage.sound(n);
+        drain(&mut first);
+    }
+    let mut recorder = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Back(Duration::from_secs(4)));
+    let Some(Step::Frame(0)) = recorder.step() else { panic!("no picture") };
+    let shown = recorder.frame(0).unwrap();
+    assert_eq!((shown.seq, shown.time), (350, at(350)));
+    drop(shown);
+    let seen = drain(&mut recorder);
+    assert_eq!(seen.iter().filter(|s| s.0 == 1).map(|s| s.1).min(), Some(350), "sound from the same instant");
+    assert_eq!(seen.len(), 300);
+}
+
+#[test]
+fn a_slow_reader_jumps_to_a_key_frame_and_nobody_else_notices() {
+    let stage = Stage::new(200_000, vec![h264(), pcma()]);
+    let stream = stage.stream();
+    let mut good = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    let mut slow = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    stage.picture(0, true, 4000);
+    stage.sound(0);
+    assert_eq!(drain(&mut slow).len(), 2);
+    let mut seen = Vec::new();
+    for n in 1..1000 {
+        stage.picture(n, n % 25 == 0, 4000);
+        stage.sound(n);
+        seen.extend(drain(&mut good));
+    }
+    let pictures: Vec<_> = seen.iter().filter(|s| s.0 == 0).collect();
+    assert!(pictures.windows(2).all(|w| w[1].1 == w[0].1 + 1 && !w[1].2), "the good reader misses nothing");
+    let after = drain(&mut slow);
+    assert_eq!(after[0].0, 0);
+    assert_eq!(after[0].1, 975, "it continues at the newest key frame");
+    assert!(after[0].2, "and knows that something is missing");
+    assert!(after.iter().filter(|s| s.0 == 1).all(|s| s.1 >= 975), "sound jumps to the same instant");
+    assert_eq!(slow.viewer().stats.skipped.get(), 2 * 974);
+    assert_eq!(good.viewer().stats.skipped.get(), 0);
+}
+
+#[test]
+fn a_stuck_reader_costs_nothing_and_holds_nothing() {
+    let stage = Stage::new(100_000, vec![h264()]);
+    let stream = stage.stream();
+    let _stuck: Vec<_> = (0..20).map(|_| stage.attach(&stream, &[Kind::Video], Join::Live)).collect();
+    let mut good = stage.attach(&stream, &[Kind::Video], Join::Live);
+    for n in 0..5000 {
+        stage.picture(n, n % 25 == 0, 1000 + (n as usize * 7) % 2000);
+        assert_eq!(drain(&mut good), [(0, n, false)]);
+    }
+    let track = good.track(0).unwrap();
+    assert!(track.ring().span() <= 100_000);
+}
+
+#[test]
+fn viewers_stay_while_the_source_restarts() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    let stream = stage.stream();
+    let mut reader = stage.attach(&stream, &[Kind::Video], Join::Live);
+    stage.picture(0, true, 100);
+    stage.picture(1, false, 100);
+    assert_eq!(drain(&mut reader).len(), 2);
+    stage.strings.end.set(true);
+    stage.settle();
+    assert!(!stage.strings.running.get());
+    assert!(reader.step().is_none(), "the viewer is still there");
+    assert_eq!(stream.sources()[0].state(), State::Failed);
+    stage.run(async {
+        while !stage.strings.running.get() {
+            async_io::Timer::after(Duration::from_millis(20)).await;
+        }
+    });
+    assert_eq!(stage.strings.dials.get(), 2);
+    stage.picture(50, false, 100);
+    assert!(reader.step().is_none(), "nothing that cannot be decoded");
+    stage.picture(51, true, 100);
+    assert_eq!(drain(&mut reader), [(0, 51, true)], "goes on at a key frame, marked as a gap");
+}
+
+#[test]
+fn a_source_that_cannot_be_reached_is_told_and_tried_again_only_for_who_stays() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    stage.strings.fail.set(true);
+    let stream = stage.stream();
+    let failed = stage.run(stream.attach(&[Wish::any(Kind::Video)], Join::Live, Peer::default()));
+    assert_eq!(failed.err().map(|e| e.to_string()), Some("streams: the puppet is asleep".into()));
+    stage.settle();
+    assert_eq!(stage.strings.dials.get(), 1);
+    // a holder (preload, an armed recording) does not give up
+    let holder = stream.hold(vec![Wish::any(Kind::Video)], "preload");
+    stage.settle();
+    stage.strings.fail.set(false);
+    stage.run(async {
+        while !stage.strings.running.get() {
+            async_io::Timer::after(Duration::from_millis(20)).await;
+        }
+    });
+    drop(holder);
+    stage.settle();
+    assert!(!stage.strings.running.get(), "released, it stops");
+}
+
+#[test]
+fn a_codec_change_comes_in_order_to_every_reader() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    let stream = stage.stream();
+    let mut quick = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let mut slow = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let change = |sps: &[u8]| {
+        let mut codec = Codec::new(CodecId::H264);
+        codec.extra = Rc::from(sps);
+        stage.strings.inlets.borrow_mut()[0].set_codec(codec);
+    };
+    change(b"one");
+    stage.picture(0, true, 100);
+    stage.picture(1, false, 100);
+    assert_eq!(drain(&mut quick).len(), 2);
+    change(b"two");
+    stage.picture(2, true, 100);
+    for reader in [&mut quick, &mut slow] {
+        let mut order = Vec::new();
+        while let Some(step) = reader.step() {
+            match step {
+                Step::Codec(0, codec) => order.push(format!("codec {}", String::from_utf8_lossy(&codec.extra))),
+                Step::Frame(0) => {
+                    order.push(format!("frame {}", reader.frame(0).unwrap().seq));
+                    reader.done(0);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(order[order.len() - 2..], ["codec two", "frame 2"]);
+        assert_eq!(&*reader.codec(0).unwrap().extra, b"two");
+    }
+}
+
+#[test]
+fn removing_and_replacing_a_watched_stream_tells_its_viewers() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    let stream = stage.stream();
+    let mut reader = stage.attach(&stream, &[Kind::Video], Join::Live);
+    stage.picture(0, true, 100);
+    // the same source again changes nothing
+    stage.stream();
+    assert_eq!(drain(&mut reader).len(), 1);
+    assert!(reader.step().is_none());
+    stage.hall.set("cam", vec![SourceSpec::parse("puppet:other").unwrap()]).unwrap();
+    stage.settle();
+    assert!(matches!(reader.step(), Some(Step::Closed(Close::Replaced))));
+    assert!(!stage.strings.running.get());
+    let mut second = stage.attach(&stream, &[Kind::Video], Join::Live);
+    assert!(stage.hall.remove("cam"));
+    assert!(matches!(second.step(), Some(Step::Closed(Close::Removed))));
+    assert!(stage.hall.get("cam").is_none());
+    let late = stage.run(stream.attach(&[Wish::any(Kind::Video)], Join::Live, Peer::default()));
+    assert_eq!(late.err(), Some(AttachError::NoSource));
+}
+
+#[test]
+fn a_viewer_can_be_sent_away() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    let stream = stage.stream();
+    let mut reader = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let mut other = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let id = reader.viewer().id;
+    assert!(stage.hall.kick(id));
+    assert!(matches!(stage.run(reader.next()), Step::Closed(Close::Kicked)));
+    stage.picture(0, true, 10);
+    assert_eq!(drain(&mut other).len(), 1);
+    drop(reader);
+    assert!(!stage.hall.kick(id), "gone is gone");
+}
+
+#[test]
+fn several_publishers_join_one_stream_and_leave_for_good() {
+    let stage = Stage::new(1 << 20, vec![h264()]);
+    let stream = stage.hall.set("cam", Vec::new()).unwrap();
+    let nobody = stage.run(stream.attach(&[Wish::any(Kind::Video)], Join::Live, Peer::default()));
+    assert_eq!(nobody.err(), Some(AttachError::NoSource));
+    let video = stream.publish(Peer::default(), vec![h264()]);
+    let sound = stream.publish(Peer::default(), vec![pcma()]);
+    let mut reader = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    assert_eq!(reader.len(), 2, "picture of the one, sound of the other");
+    let mut inlet = video.link().inlet(0).unwrap();
+    inlet.push(at(0), true, &0u64.to_be_bytes());
+    assert_eq!(drain(&mut reader).len(), 1);
+    drop(video);
+    assert!(matches!(reader.step(), Some(Step::Closed(Close::Ended))));
+    assert_eq!(stream.sources().len(), 1);
+    drop(sound);
+    assert!(stream.sources().is_empty());
+}
+
+#[test]
+fn what_does_not_match_is_said_in_the_words_users_know() {
+    let stage = Stage::new(1 << 20, vec![h264(), pcma()]);
+    let stream = stage.stream();
+    let wish = Wish { kind: Kind::Video, codecs: vec![Codec::new(CodecId::H265)], all: false };
+    let error = stage.run(stream.attach(&[wish], Join::Live, Peer::default())).err().unwrap();
+    assert_eq!(error.to_string(), "streams: codecs not matched: video:H264, audio:PCMA => video:H265");
+    let unknown = stage.hall.set("x", vec![SourceSpec::parse("nothing://x").unwrap()]);
+    assert_eq!(unknown.err().unwrap().to_string(), "no module here serves sources of scheme \"nothing\"");
+    assert!(stage.hall.get("x").is_none(), "a refused stream does not half exist");
+}
+
+#[test]
+fn one_speaks_at_a_time_and_what_is_played_gives_way() {
+    let takes = vec![Codec::audio(CodecId::Pcma, 8000, 1), Codec::audio(CodecId::Pcmu, 8000, 1)];
+    let stage = Stage::new(1 << 20, vec![h264(), Media::speaker(takes)]);
+    let stream = stage.stream();
+    let mu = [Codec::audio(CodecId::Pcmu, 0, 0)];
+    let (played, _lease) = stage.run(stream.talk(&mu, Voice::Played)).unwrap();
+    stage.settle();
+    let mut ear = stage.strings.link.borrow().as_ref().and_then(|l| l.speaker(1)).unwrap();
+    assert_eq!(played.codec().id, CodecId::Pcmu);
+    assert!(played.say(at(0), &0u64.to_be_bytes()));
+    assert_eq!(drain(&mut ear).len(), 1);
+    let (voice, _lease2) = stage.run(stream.talk(&[], Voice::Live)).unwrap();
+    assert!(!played.say(at(1), b"late"), "the file gives way to the voice");
+    assert!(voice.say(streamd::net::clock::now(), &1u64.to_be_bytes()));
+    let busy = stage.run(stream.talk(&[], Voice::Live));
+    assert_eq!(busy.err(), Some(AttachError::Busy));
+    let deaf = stage.run(stream.talk(&[Codec::new(CodecId::Opus)], Voice::Live));
+    assert!(matches!(deaf.err(), Some(AttachError::Codecs { .. })));
+    drop(voice);
+    assert!(stage.run(stream.talk(&[], Voice::Played)).is_ok());
+}

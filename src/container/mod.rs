@@ -1,1 +1,5 @@
-//! container
+//! Files and byte streams: bytes to frames and back. Everything here is pure and bounded: chunks of
+//! any size in, frames out, nothing knows where the bytes come from.
+
+pub mod adts;
+pub mod wav;

@@ -2,7 +2,15 @@
 //! codec. Everything here is pure: bytes and times in, values out. Nothing here knows a socket,
 //! a file or a clock.
 
+pub mod aac;
 mod codec;
+pub mod encode;
+pub mod g711;
+pub mod opus;
+pub mod pcm;
+pub mod rtptime;
+#[cfg(test)]
+pub(crate) mod testing;
 mod time;
 
 pub use codec::{Codec, CodecId, Direction, Kind, Media};

@@ -1,1 +1,4 @@
 //! net
+
+pub mod clock;
+pub mod worker;

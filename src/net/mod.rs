@@ -1,3 +1,4 @@
-//! What touches the network and the system's clocks: sockets, HTTP, users, workers.
+//! What touches the network and the system: sockets, HTTP, users, workers, clocks.
 
 pub mod clock;
+pub mod worker;

@@ -4,6 +4,7 @@
 
 pub mod aac;
 mod codec;
+pub mod convert;
 pub mod encode;
 pub mod g711;
 pub mod opus;

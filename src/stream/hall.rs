@@ -6,6 +6,7 @@ use super::stream::Stream;
 use super::track::Bounds;
 use super::viewer::Close;
 use crate::media::Kind;
+use crate::net::worker::Worker;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -15,6 +16,10 @@ pub const STREAMS: usize = 64;
 pub const SOURCES: usize = 16;
 /// Viewers of one stream.
 pub const VIEWERS: usize = 128;
+
+/// Frames of sound that wait for the worker, and the stack that its codecs need.
+const JOBS: usize = 16;
+const STACK: usize = 256 * 1024;
 
 struct Scheme {
     name: &'static str,
@@ -32,8 +37,9 @@ pub struct Hall {
 impl Hall {
     /// An empty hall. `bounds` says what a track of each kind may hold.
     pub fn new(executor: Executor, bounds: Rc<dyn Fn(Kind) -> Bounds>) -> Rc<Hall> {
+        let worker = Rc::new(Worker::new("media", JOBS, STACK));
         Rc::new(Hall {
-            context: Context { executor, bounds },
+            context: Context { executor, bounds, worker },
             ids: Rc::default(),
             schemes: RefCell::default(),
             streams: RefCell::default(),

@@ -3,6 +3,7 @@
 //! [`Reader`]. Nothing here knows a protocol, and nothing here queues media beside the ring.
 
 mod hall;
+mod play;
 mod reader;
 mod ring;
 mod source;
@@ -11,9 +12,11 @@ mod spec;
 #[allow(clippy::module_inception)]
 mod stream;
 mod track;
+mod transcode;
 mod viewer;
 
 pub use hall::{Hall, SOURCES, STREAMS, VIEWERS};
+pub use play::PlayError;
 pub use reader::{Join, Reader, Shown, Step};
 pub use ring::{Frame, Meta, Ring, TooBig};
 pub use source::{

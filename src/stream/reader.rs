@@ -5,6 +5,7 @@
 use super::ring::Meta;
 use super::source::Lease;
 use super::track::{Track, bump};
+use super::transcode::Derived;
 use super::viewer::{Close, Viewer};
 use crate::media::{Codec, Kind, Time};
 use std::cell::Ref;
@@ -89,6 +90,12 @@ pub struct Shown<'a> {
     pub data: Ref<'a, [u8]>,
 }
 
+/// What has to go on as long as a reader reads.
+pub(super) enum Keep {
+    Source { _lease: Lease },
+    Derived { _derived: Rc<Derived> },
+}
+
 /// Reads some tracks of a stream in step.
 pub struct Reader {
     cursors: Vec<Cursor>,
@@ -98,7 +105,7 @@ pub struct Reader {
     squeeze: Option<Squeeze>,
     viewer: Rc<Viewer>,
     /// Keep the sources of its tracks running.
-    leases: Vec<Lease>,
+    leases: Vec<Keep>,
 }
 
 impl Reader {
@@ -116,7 +123,7 @@ impl Reader {
     }
 
     /// Keeps these sources running as long as it reads.
-    pub(super) fn keep(&mut self, leases: Vec<Lease>) {
+    pub(super) fn keep(&mut self, leases: Vec<Keep>) {
         self.leases = leases;
     }
 

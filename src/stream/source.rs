@@ -9,6 +9,7 @@ use super::track::{Bounds, Inlet, Track};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, Direction, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::worker::Worker;
 use async_io::Timer;
 use smol::{LocalExecutor, Task, future};
 use std::cell::{Cell, RefCell};
@@ -203,6 +204,7 @@ pub fn backoff(failures: u32) -> Duration {
 pub(super) struct Context {
     pub executor: Executor,
     pub bounds: Rc<dyn Fn(Kind) -> Bounds>,
+    pub worker: Rc<Worker>,
 }
 
 impl Source {
@@ -269,7 +271,8 @@ impl Source {
     /// Keeps it running as long as the lease lives.
     pub fn lease(self: &Rc<Source>) -> Lease {
         self.leases.set(self.leases.get() + 1);
-        if self.task.borrow().is_none() && self.connect.is_some() && self.state.get() != State::Gone {
+        let asleep = self.task.borrow().as_ref().is_none_or(Task::is_finished);
+        if asleep && self.connect.is_some() && self.state.get() != State::Gone {
             self.set_state(State::Dialling);
             let task = self.executor.spawn(self.clone().live());
             self.task.replace(Some(task));
@@ -348,6 +351,12 @@ impl Source {
                     if clock::now().since(began) >= GOOD {
                         failures = 0;
                     }
+                    if ended.is_ok() && self.is_played_out() {
+                        // a file: whoever comes next gets it from the beginning
+                        self.outlets.replace(Vec::new());
+                        self.set_state(State::Idle);
+                        return;
+                    }
                     ended.err().unwrap_or(SourceError::Lost("the source has ended".into()))
                 }
                 Err(error) => error,
@@ -360,6 +369,14 @@ impl Source {
             Timer::after(backoff(failures)).await;
             failures = failures.saturating_add(1);
         }
+    }
+
+    /// Whether the producer has closed all its tracks: there is nothing more to come.
+    fn is_played_out(&self) -> bool {
+        self.outlets.borrow().iter().all(|o| match o {
+            Outlet::Track(_, track) => track.is_closed(),
+            Outlet::Speaker(..) => true,
+        })
     }
 
     /// Takes over what the producer offers, on the tracks of the connection before where they fit.
@@ -404,7 +421,7 @@ fn outlets(medias: Vec<Media>, mut old: Vec<Outlet>, bounds: &dyn Fn(Kind) -> Bo
     for media in medias.into_iter().take(MEDIAS) {
         let Some(codec) = media.codecs.first().cloned() else { continue };
         let same = old.iter().position(|o| match o {
-            Outlet::Track(m, track) => m.direction == media.direction && track.codec().id == codec.id,
+            Outlet::Track(m, t) => m.direction == media.direction && t.codec().id == codec.id && !t.is_closed(),
             Outlet::Speaker(m, _) => m.direction == media.direction && m.codecs == media.codecs,
         });
         let outlet = match (same.map(|at| old.remove(at)), media.direction) {

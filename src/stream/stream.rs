@@ -1,11 +1,12 @@
 //! A stream: a name, its sources in order, and who watches. Matching happens here: for each thing a
 //! viewer wants, the sources are asked in order, and dialled only when their turn comes.
 
-use super::reader::{Join, Reader};
+use super::reader::{Join, Keep, Reader};
 use super::source::{Context, Lease, Link, Outlet, Source, SourceError, State, codec_list};
 use super::speaker::{Talk, Voice};
 use super::spec::SourceSpec;
 use super::track::Track;
+use super::transcode::{Derived, derive};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, Direction, Kind, Media};
 use crate::net::clock;
@@ -88,6 +89,7 @@ pub struct Stream {
     ids: Rc<Cell<u32>>,
     sources: RefCell<Vec<Rc<Source>>>,
     viewers: RefCell<Vec<Weak<Viewer>>>,
+    derived: RefCell<Vec<Weak<Derived>>>,
     gone: Cell<bool>,
     max_viewers: usize,
     /// What is being played to its speaker.
@@ -102,6 +104,7 @@ impl Stream {
             ids,
             sources: RefCell::default(),
             viewers: RefCell::default(),
+            derived: RefCell::default(),
             gone: Cell::new(false),
             max_viewers,
             playing: RefCell::new(None),
@@ -202,7 +205,7 @@ impl Stream {
         }
         let viewer = self.new_viewer(peer);
         let mut reader = Reader::new(matched.tracks, join, viewer);
-        reader.keep(matched.leases);
+        reader.keep(matched.keeps);
         Ok(reader)
     }
 
@@ -216,7 +219,9 @@ impl Stream {
         let mut tracks: Vec<Rc<Track>> = Vec::new();
         let mut errors: Vec<SourceError> = Vec::new();
         let mut failed = vec![false; sources.len()];
+        let mut keeps: Vec<Keep> = Vec::new();
         for wish in wishes {
+            let before = tracks.len();
             'sources: for (at, source) in sources.iter().enumerate() {
                 if source.spec.as_ref().is_some_and(|s| !own.is_empty() && s.text() == own)
                     || is_set(&failed, at)
@@ -248,10 +253,18 @@ impl Stream {
                     }
                 }
             }
+            if tracks.len() == before
+                && wish.kind == Kind::Audio
+                && let Some(derived) = self.convert(wish, &sources, &leases)
+            {
+                tracks.push(derived.track.clone());
+                keeps.push(Keep::Derived { _derived: derived });
+            }
         }
         if !tracks.is_empty() {
             let leases = leases.into_iter().zip(used).filter_map(|(lease, used)| lease.filter(|_| used));
-            return Ok(Matched { tracks, leases: leases.collect() });
+            keeps.extend(leases.map(|_lease| Keep::Source { _lease }));
+            return Ok(Matched { tracks, keeps });
         }
         if !errors.is_empty() {
             return Err(AttachError::Sources(errors));
@@ -271,6 +284,39 @@ impl Stream {
             offered: codec_list(offered.iter()),
             wanted: wanted.collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// Sound that no source has but that can be made from what they have.
+    fn convert(&self, wish: &Wish, sources: &[Rc<Source>], leases: &[Option<Lease>]) -> Option<Rc<Derived>> {
+        self.derived.borrow_mut().retain(|d| d.strong_count() > 0);
+        for wanted in &wish.codecs {
+            for (source, _) in sources.iter().zip(leases).filter(|(_, lease)| lease.is_some()) {
+                for outlet in source.outlets() {
+                    let Outlet::Track(_, track) = outlet else { continue };
+                    if track.kind() != Kind::Audio {
+                        continue;
+                    }
+                    let has = track.codec();
+                    let rate = if wanted.rate == 0 { has.rate } else { wanted.rate };
+                    let channels = if wanted.channels == 0 { has.channels } else { wanted.channels };
+                    let wanted = Codec { rate, channels, ..wanted.clone() };
+                    let known = self.derived.borrow().iter().filter_map(Weak::upgrade).find(|d| {
+                        Rc::ptr_eq(&d.from, &track) && d.wanted == wanted && !d.track.is_closed()
+                    });
+                    if known.is_some() {
+                        return known;
+                    }
+                    match derive(&self.context, track, wanted, source.lease()) {
+                        Ok(derived) => {
+                            self.derived.borrow_mut().push(Rc::downgrade(&derived));
+                            return Some(derived);
+                        }
+                        Err(error) => log::debug!(target: "streams", "{}: {has}: {error}", self.name),
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// Finds a speaker that takes one of these codecs (any, if none is named), and takes it.
@@ -373,7 +419,7 @@ fn set(flags: &mut [bool], at: usize) {
 
 struct Matched {
     tracks: Vec<Rc<Track>>,
-    leases: Vec<Lease>,
+    keeps: Vec<Keep>,
 }
 
 /// Keeps sources running; let go of by dropping.

@@ -1,0 +1,171 @@
+//! Sound in another codec: a track made once for all who want it, from a track of the same stream,
+//! and only while somebody reads it. Encoding happens on the `media` worker; frames that the worker
+//! is too busy for are lost, marked as a gap, and hold up nobody.
+
+use super::reader::{Join, Reader, Step};
+use super::source::{Context, Lease};
+use super::track::{Inlet, Track};
+use super::viewer::{Close, Peer, Viewer};
+use crate::media::convert::{Convert, ConvertError};
+use crate::media::{Codec, Kind, Time};
+use crate::net::worker::Worker;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Further than this from where the samples count it, sound is taken to have jumped.
+const JUMP: Duration = Duration::from_millis(100);
+
+/// A track made from another one.
+pub struct Derived {
+    /// What it is made from.
+    pub from: Rc<Track>,
+    /// What was asked for.
+    pub wanted: Codec,
+    /// The result.
+    pub track: Rc<Track>,
+    _task: smol::Task<()>,
+    _lease: Lease,
+}
+
+/// A packet that has been encoded, and its samples.
+type Packets = Vec<(Vec<u8>, u32)>;
+
+/// Converts, in place or on the worker.
+pub(super) struct Pipe {
+    convert: Option<Convert>,
+    heavy: bool,
+    rate: u32,
+    delay: u32,
+    clock: Option<(Time, u64)>,
+}
+
+impl Pipe {
+    pub(super) fn new(from: &Codec, to: &Codec) -> Result<(Pipe, Codec), ConvertError> {
+        let convert = Convert::new(from, to)?;
+        let codec = convert.codec();
+        let (heavy, rate, delay) = (convert.is_heavy(), convert.rate(), convert.delay());
+        Ok((Pipe { convert: Some(convert), heavy, rate, delay, clock: None }, codec))
+    }
+
+    /// Converts one frame and gives each result with its time; false if something was lost.
+    pub(super) async fn push(
+        &mut self,
+        worker: &Worker,
+        time: Time,
+        data: Vec<u8>,
+        sink: &mut dyn FnMut(Time, &[u8]),
+    ) -> bool {
+        let Some(mut convert) = self.convert.take() else { return false };
+        self.settle(time);
+        if !self.heavy {
+            let mut result = Packets::new();
+            let done = convert.push(&data, &mut |bytes, samples| result.push((bytes.to_vec(), samples)));
+            self.convert = Some(convert);
+            self.give(result, sink);
+            return done.is_ok();
+        }
+        let job = move || {
+            let mut packets = Packets::new();
+            let done = convert.push(&data, &mut |bytes, samples| packets.push((bytes.to_vec(), samples)));
+            (convert, packets, done.is_ok())
+        };
+        match worker.run(job) {
+            Ok(pending) => {
+                let (convert, packets, done) = pending.await;
+                self.convert = Some(convert);
+                self.give(packets, sink);
+                done
+            }
+            // the encoder went with the job; the next frame gets a new one
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the converter was lost with a refused job.
+    fn is_lost(&self) -> bool {
+        self.convert.is_none()
+    }
+
+    fn settle(&mut self, time: Time) {
+        let time = time.before(Time::from_ticks(u64::from(self.delay), self.rate).since(Time::ZERO));
+        let expected = self.clock.map(|(start, samples)| start + Time::from_ticks(samples, self.rate).since(Time::ZERO));
+        let jumped = expected.is_none_or(|e| e.since(time) > JUMP || time.since(e) > JUMP);
+        if jumped {
+            self.clock = Some((time, 0));
+        }
+    }
+
+    fn give(&mut self, packets: Packets, sink: &mut dyn FnMut(Time, &[u8])) {
+        for (bytes, samples) in packets {
+            let Some((start, count)) = &mut self.clock else { return };
+            let time = *start + Time::from_ticks(*count, self.rate).since(Time::ZERO);
+            *count += u64::from(samples);
+            sink(time, &bytes);
+        }
+    }
+}
+
+/// Begins to make a track from another.
+pub(super) fn derive(
+    context: &Context,
+    from: Rc<Track>,
+    wanted: Codec,
+    lease: Lease,
+) -> Result<Rc<Derived>, ConvertError> {
+    let (pipe, codec) = Pipe::new(&from.codec(), &wanted)?;
+    let (track, inlet) = Track::new(codec, (context.bounds)(Kind::Audio));
+    let reader = Reader::new(
+        vec![from.clone()],
+        Join::Live,
+        Rc::new(Viewer::new(0, Peer { format: "transcode", ..Peer::default() })),
+    );
+    let task = context.executor.spawn(run(reader, pipe, inlet, wanted.clone(), context.worker.clone()));
+    Ok(Rc::new(Derived { from, wanted, track, _task: task, _lease: lease }))
+}
+
+async fn run(mut reader: Reader, mut pipe: Pipe, mut inlet: Inlet, wanted: Codec, worker: Rc<Worker>) {
+    let again = |pipe: &mut Pipe, inlet: &mut Inlet, from: &Codec| match Pipe::new(from, &wanted) {
+        Ok((new, codec)) => {
+            *pipe = new;
+            inlet.set_codec(codec);
+            inlet.skipped();
+            true
+        }
+        Err(error) => {
+            log::warn!(target: "streams", "sound can no longer be converted: {error}");
+            false
+        }
+    };
+    let why = loop {
+        match reader.next().await {
+            Step::Frame(at) => {
+                let frame = reader.frame(at).map(|f| (f.time, f.gap, f.data.to_vec()));
+                reader.done(at);
+                let Some((time, gap, data)) = frame else { continue };
+                if gap {
+                    inlet.skipped();
+                }
+                let mut sink = |time, bytes: &[u8]| {
+                    inlet.push(time, true, bytes);
+                };
+                let done = pipe.push(&worker, time, data, &mut sink).await;
+                if !done {
+                    inlet.skipped();
+                }
+                if pipe.is_lost()
+                    && let Some(from) = reader.codec(at)
+                    && !again(&mut pipe, &mut inlet, &from)
+                {
+                    break Close::Ended;
+                }
+            }
+            Step::Codec(_, codec) => {
+                if !again(&mut pipe, &mut inlet, &codec) {
+                    break Close::Ended;
+                }
+            }
+            Step::Closed(why) => break why,
+        }
+    };
+    inlet.track().close(why);
+}

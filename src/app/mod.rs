@@ -1,5 +1,7 @@
 //! Configuration, start-up, live reload, command line, log.
 
+pub mod config;
+
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

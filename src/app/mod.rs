@@ -1,6 +1,7 @@
 //! Configuration, start-up, live reload, command line, log.
 
 pub mod log;
+pub mod config;
 
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {

@@ -2,3 +2,5 @@
 
 pub mod clock;
 pub mod worker;
+
+pub mod mask;

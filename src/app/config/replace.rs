@@ -1,0 +1,375 @@
+//! The whole file by the API: read out with secrets as `***`, taken back with every `***` meaning
+//! "unchanged", checked before it may replace anything.
+//!
+//! Texts go in and out; files are written by the caller. A secret never moves to another key, and a
+//! password never to another host.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use std::rc::Rc;
+
+use super::keys::{Shape, flag};
+use super::sources::{Loaded, World, load_instead};
+use super::text::{Lookup, Text};
+use super::write::scalar;
+use super::yaml::{self, Node, Value, YamlError};
+use super::{Problem, Severity, guard, sections};
+use crate::net::mask::{MASK, is_secret_name, mask_url};
+
+/// Sections that are nothing but tokens.
+const TOKEN_STORES: [&str; 6] = ["ring", "roborock", "tuya", "wyze", "xiaomi", "ngrok"];
+
+/// Why a new text was not taken.
+#[derive(Debug)]
+pub enum Rejected {
+    /// It is no YAML.
+    Broken(YamlError),
+    /// These keys hold `***` and there is nothing that it could stand for.
+    Masked(Vec<String>),
+    /// It holds errors.
+    Problems(Vec<Problem>),
+    /// It adds or changes something that runs programs.
+    Guarded(String),
+    /// It could not be written.
+    Write(super::write::WriteError),
+}
+
+impl From<super::write::WriteError> for Rejected {
+    fn from(error: super::write::WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Broken(error) => std::fmt::Display::fmt(error, f),
+            Self::Write(error) => std::fmt::Display::fmt(error, f),
+            Self::Masked(paths) => write!(
+                f,
+                "{}: *** stands where a secret is expected and no known one fits; write the secret itself",
+                paths.join(", ")
+            ),
+            Self::Problems(problems) => {
+                for (i, problem) in problems.iter().enumerate() {
+                    if i > 0 {
+                        f.write_str("\n")?;
+                    }
+                    std::fmt::Display::fmt(problem, f)?;
+                }
+                Ok(())
+            }
+            Self::Guarded(path) => write!(
+                f,
+                "{path}: lets programs run and may not be added or changed by the API; edit the file, or set \
+                 api.allow_exec: true in it"
+            ),
+        }
+    }
+}
+
+/// One text value of a tree with the keys above it; list items count with their index.
+struct Leaf<'a> {
+    path: Vec<String>,
+    node: &'a Node,
+}
+
+fn leaves<'a>(node: &'a Node, path: &mut Vec<String>, out: &mut Vec<Leaf<'a>>) {
+    if node.borrowed {
+        return;
+    }
+    match &node.value {
+        Value::Null => {}
+        Value::Scalar { .. } => out.push(Leaf { path: path.clone(), node }),
+        Value::Seq(items) => {
+            for (i, item) in items.iter().enumerate() {
+                // A row is known by its name, wherever it moves.
+                let index = item.get("name").and_then(Node::text);
+                path.push(index.map_or_else(|| i.to_string(), |name| format!("name={name}")));
+                leaves(item, path, out);
+                path.pop();
+            }
+        }
+        Value::Map(entries) => {
+            for entry in entries {
+                path.push(entry.key.clone());
+                leaves(&entry.value, path, out);
+                path.pop();
+            }
+        }
+    }
+}
+
+fn all_leaves(root: &Node) -> Vec<Leaf<'_>> {
+    let mut out = Vec::new();
+    leaves(root, &mut Vec::new(), &mut out);
+    out.sort_by_key(|leaf| leaf.node.start);
+    out
+}
+
+/// True if a key holds nothing but a secret.
+fn is_secret(path: &[String]) -> bool {
+    let (Some(section), Some(last)) = (path.first(), path.last()) else { return false };
+    if TOKEN_STORES.contains(&section.as_str()) {
+        return true;
+    }
+    match sections::find(section).map(|found| &found.shape) {
+        Some(Shape::Sources(_) | Shape::Targets) => false,
+        Some(Shape::Texts(key)) => key.has(flag::SECRET),
+        Some(Shape::Table(keys, _) | Shape::Rows(keys)) => {
+            let known = keys.iter().find(|key| key.name == last);
+            known.map_or_else(|| is_secret_name(last), |key| key.has(flag::SECRET))
+        }
+        _ => {
+            // Inside lists the key is the nearest that is no index.
+            let key = path.iter().rev().find(|part| part.parse::<usize>().is_err());
+            key.is_some_and(|key| is_secret_name(key))
+        }
+    }
+}
+
+/// The bytes of a value without an anchor or tag in front of it.
+fn body<'a>(text: &'a str, node: &Node) -> (usize, &'a str) {
+    let mut start = node.start;
+    let mut raw = text.get(node.start..node.end).unwrap_or("");
+    while raw.starts_with(['&', '!']) {
+        let word = raw.find(char::is_whitespace).unwrap_or(raw.len());
+        let rest = raw.get(word..).unwrap_or("");
+        let trimmed = rest.trim_start();
+        start += raw.len() - trimmed.len();
+        raw = trimmed;
+    }
+    (start, raw)
+}
+
+/// True for `${NAME}` and nothing else: it tells no secret.
+fn is_reference(raw: &str) -> bool {
+    let inner = raw.trim_matches(['"', '\'']).strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    inner.is_some_and(|name| !name.contains(['{', '}', ':', '$']))
+}
+
+/// What a value looks like read out, if that differs.
+fn masked(path: &[String], raw: &str, node: &Node) -> Option<String> {
+    let text = node.text()?;
+    if is_secret(path) {
+        return (!text.is_empty() && text != MASK && !is_reference(raw)).then(|| format!("\"{MASK}\""));
+    }
+    if let std::borrow::Cow::Owned(masked) = mask_url(raw) {
+        return Some(masked);
+    }
+    if raw.contains("${") {
+        return None;
+    }
+    match mask_url(text) {
+        std::borrow::Cow::Owned(masked) => {
+            let mut out = String::new();
+            scalar(&masked, true, &mut out);
+            Some(out)
+        }
+        std::borrow::Cow::Borrowed(_) => None,
+    }
+}
+
+/// A file's text as it may be shown. A file that is no YAML is masked by its lines.
+pub fn mask(text: &str, lookup: Lookup<'_>) -> String {
+    let expanded = Text::expand(&Rc::from(""), text.to_owned(), lookup);
+    let Ok(document) = yaml::parse(&expanded) else { return mask_lines(text) };
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for leaf in all_leaves(&document.root) {
+        let (start, raw) = body(text, leaf.node);
+        if start < done {
+            continue;
+        }
+        out.push_str(&mask_lines(text.get(done..start).unwrap_or("")));
+        match masked(&leaf.path, raw, leaf.node) {
+            Some(new) => out.push_str(&new),
+            None => out.push_str(raw),
+        }
+        done = start + raw.len();
+    }
+    out.push_str(&mask_lines(text.get(done..).unwrap_or("")));
+    out
+}
+
+/// Comments, and files that cannot be read: URLs, and what follows a key that speaks of a secret.
+fn mask_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut done = 0;
+        let masked = mask_url(line);
+        let line = masked.as_ref();
+        for (colon, _) in line.match_indices(':') {
+            if colon < done {
+                continue;
+            }
+            let before = line.get(done..colon).unwrap_or("").trim_end_matches(['"', '\'', ' ']);
+            let word = before
+                .rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-')))
+                .next()
+                .unwrap_or("");
+            let rest = line.get(colon + 1..).unwrap_or("");
+            let value = rest.trim_start();
+            if !is_secret_name(word) || value.is_empty() || rest.starts_with("//") {
+                continue;
+            }
+            let start = line.len() - value.len();
+            let len = match value.chars().next() {
+                Some(quote @ ('"' | '\'')) => {
+                    value.get(1..).and_then(|v| v.find(quote)).map_or(value.trim_end().len(), |at| at + 2)
+                }
+                _ => value.find([',', '}']).unwrap_or(value.len()).min(value.trim_end().len()),
+            };
+            out.push_str(line.get(done..start).unwrap_or(""));
+            out.push_str("\"***\"");
+            done = start + len;
+        }
+        out.push_str(line.get(done..).unwrap_or(""));
+    }
+    out
+}
+
+/// Puts the secrets of the `old` text back where the `posted` one holds `***`.
+pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rejected> {
+    if !posted.contains(MASK) {
+        return Ok(posted.to_owned());
+    }
+    let name: Rc<str> = Rc::from("configuration");
+    let new = Text::expand(&name, posted.to_owned(), lookup);
+    let new_root = yaml::parse(&new).map_err(Rejected::Broken)?.root;
+    let old_text = Text::expand(&name, old.to_owned(), lookup);
+    let old_root = yaml::parse(&old_text).map_or_else(|_| Node::null(), |document| document.root);
+    let known = all_leaves(&old_root);
+    let comments: Vec<(String, &str)> = old
+        .lines()
+        .filter(|line| line.trim_start().starts_with('#'))
+        .map(|line| (mask_lines(line), line))
+        .collect();
+    let mut out = String::with_capacity(posted.len());
+    let mut missing = Vec::new();
+    let mut done = 0;
+    for leaf in all_leaves(&new_root) {
+        let (start, raw) = body(posted, leaf.node);
+        if start < done {
+            continue;
+        }
+        restore_comments(posted.get(done..start).unwrap_or(""), &comments, &mut out);
+        done = start + raw.len();
+        let text = leaf.node.text().unwrap_or("");
+        if !text.contains(MASK) {
+            out.push_str(raw);
+            continue;
+        }
+        match restore(&leaf, raw, text, old, &known) {
+            Some(value) => out.push_str(&value),
+            // Where no secret can be, three stars are three stars.
+            None if !is_secret(&leaf.path)
+                && mask_url(&text.replace(MASK, "x")) == text.replace(MASK, "x") =>
+            {
+                out.push_str(raw);
+            }
+            None => {
+                out.push_str(raw);
+                missing.push(leaf.path.join("."));
+            }
+        }
+    }
+    restore_comments(posted.get(done..).unwrap_or(""), &comments, &mut out);
+    if missing.is_empty() { Ok(out) } else { Err(Rejected::Masked(missing)) }
+}
+
+fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String) {
+    for line in gap.split_inclusive('\n') {
+        let bare = line.trim_end_matches(['\n', '\r']);
+        match comments.iter().find(|(masked, _)| bare.contains(MASK) && masked == bare) {
+            Some((_, original)) => {
+                out.push_str(original);
+                out.push_str(line.get(bare.len()..).unwrap_or(""));
+            }
+            None => out.push_str(line),
+        }
+    }
+}
+
+/// The written form of the value that a `***` stands for.
+fn restore(leaf: &Leaf<'_>, raw: &str, text: &str, old: &str, known: &[Leaf<'_>]) -> Option<String> {
+    let at_path = known.iter().find(|other| other.path == leaf.path);
+    // The same list or stream: sources may have moved among themselves.
+    let place = |path: &[String]| -> Vec<String> { path.iter().take(2).cloned().collect() };
+    let near = known.iter().filter(|other| {
+        !is_secret(&leaf.path) && place(&other.path) == place(&leaf.path) && other.path != leaf.path
+    });
+    for other in at_path.into_iter().chain(near) {
+        let (_, old_raw) = body(old, other.node);
+        let same = if is_secret(&leaf.path) {
+            text == MASK
+        } else {
+            masked(&other.path, old_raw, other.node).is_some_and(|m| m == raw)
+                || mask_url(other.node.text()?) == text
+                || mask_url(old_raw.trim_matches(['"', '\''])) == text
+        };
+        if same {
+            return Some(written(old_raw, other.node));
+        }
+    }
+    let (_, old_raw) = body(old, at_path?.node);
+    let merged = same_host(text, old_raw.trim_matches(['"', '\'']))?;
+    let mut out = String::new();
+    scalar(&merged, false, &mut out);
+    Some(out)
+}
+
+/// An old value as it may stand anywhere in a new text.
+fn written(raw: &str, node: &Node) -> String {
+    if raw.contains("${") {
+        return raw.to_owned();
+    }
+    let mut out = String::new();
+    scalar(node.text().unwrap_or(""), raw.starts_with('"'), &mut out);
+    out
+}
+
+/// `scheme://***@host…` with the user-info of the old address, if that is of the same host.
+pub fn same_host(posted: &str, old: &str) -> Option<String> {
+    let (scheme, rest) = posted.split_once("://***@")?;
+    let (old_scheme, _) = old.split_once("://")?;
+    let masked = mask_url(old);
+    let (_, old_rest) = masked.split_once("://***@")?;
+    let host =
+        |text: &str| text.find(['/', '?', '#']).and_then(|end| text.get(..end)).unwrap_or(text).to_owned();
+    if host(rest) != host(old_rest) || rest.contains(MASK) {
+        return None;
+    }
+    let info_at = old_scheme.len() + 3;
+    let info = old.get(info_at..old.len().checked_sub(old_rest.len() + 1)?)?;
+    Some(format!("{scheme}://{info}@{rest}"))
+}
+
+/// Checks a changed text of the written-back file before it is written. `whole` rejects every error;
+/// without it only errors that were not there before count (one key is changed, the rest is not the
+/// caller's). Gives what the configuration would be.
+pub fn approve(
+    arguments: &[String],
+    world: &World<'_>,
+    before: &str,
+    after: &str,
+    whole: bool,
+) -> Result<Loaded, Rejected> {
+    let old = load_instead(arguments, world, Some(before));
+    let new = load_instead(arguments, world, Some(after));
+    let errors: Vec<Problem> = new
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .filter(|problem| whole || !old.problems.iter().any(|known| known.sentence == problem.sentence))
+        .cloned()
+        .collect();
+    if !errors.is_empty() {
+        return Err(Rejected::Problems(errors));
+    }
+    if !old.config.api.allow_exec
+        && let Some(path) = guard::offence(&old.config.tree, &new.config.tree)
+    {
+        return Err(Rejected::Guarded(path));
+    }
+    Ok(new)
+}

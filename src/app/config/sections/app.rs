@@ -1,0 +1,15 @@
+//! `app`: what of the program starts.
+
+use crate::app::config::keys::{Kind, Section, Shape, section};
+
+section! {
+    /// What of the program starts.
+    pub struct App {
+        /// The modules that start, among those that are compiled in. Without this list all of them start.
+        modules: Vec<String> = "", Kind::List, PROCESS;
+    }
+}
+
+/// The section.
+pub const SECTION: Section =
+    Section { name: "app", module: None, help: App::ABOUT, shape: Shape::Table(App::KEYS, None) };

@@ -1,0 +1,18 @@
+//! `env`: names for `${NAME}`.
+
+use crate::app::config::keys::{Key, Kind, Section, Shape, flag};
+
+/// The section.
+pub const SECTION: Section = Section {
+    name: "env",
+    module: None,
+    help: "Values for ${NAME} and ${NAME:default} elsewhere in the same file. After this section come files \
+           in $CREDENTIALS_DIRECTORY and the environment of the process.",
+    shape: Shape::Texts(&Key {
+        name: "NAME",
+        kind: Kind::Text,
+        default: "",
+        help: "The value; it never shows in logs or answers.",
+        flags: flag::SECRET | flag::LIVE,
+    }),
+};

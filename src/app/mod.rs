@@ -1,7 +1,7 @@
 //! Configuration, start-up, live reload, command line, log.
 
-pub mod log;
 pub mod config;
+pub mod log;
 
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {

@@ -1,1 +1,3 @@
-//! device
+//! What the camera itself offers: sources and the speaker.
+
+pub mod file;

@@ -1,6 +1,6 @@
-//! What touches the network and the system: sockets, HTTP, users, workers, clocks.
+//! What touches the network and the system: sockets, HTTP, users, workers, clocks, signals.
 
 pub mod clock;
-pub mod worker;
-
 pub mod mask;
+pub mod signals;
+pub mod worker;

@@ -125,10 +125,9 @@ codecs! {
 impl CodecId {
     /// Finds a codec by any of its names, whatever the case.
     pub fn parse(name: &str) -> Option<CodecId> {
-        CodecId::ALL
-            .iter()
-            .copied()
-            .find(|c| c.name().eq_ignore_ascii_case(name) || c.aliases().iter().any(|a| a.eq_ignore_ascii_case(name)))
+        CodecId::ALL.iter().copied().find(|c| {
+            c.name().eq_ignore_ascii_case(name) || c.aliases().iter().any(|a| a.eq_ignore_ascii_case(name))
+        })
     }
 
     /// Whether frames depend on earlier ones, so that a reader has to begin at a key frame.

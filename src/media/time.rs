@@ -80,7 +80,17 @@ mod tests {
     #[test]
     fn ticks_come_back_exactly_at_every_rate() {
         for rate in [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 90000] {
-            for ticks in [0, 1, 2, 3, 44099, 90001, u64::from(u32::MAX), 3 * u64::from(u32::MAX) + 7, 10_000_000_000_000] {
+            for ticks in [
+                0,
+                1,
+                2,
+                3,
+                44099,
+                90001,
+                u64::from(u32::MAX),
+                3 * u64::from(u32::MAX) + 7,
+                10_000_000_000_000,
+            ] {
                 assert_eq!(Time::from_ticks(ticks, rate).ticks(rate), ticks, "{ticks} at {rate}");
             }
         }

@@ -1,6 +1,14 @@
 //! What touches the network and the system: sockets, HTTP, users, workers, clocks, signals.
 
+pub mod auth;
+pub mod base64;
 pub mod clock;
+pub mod digest;
+pub mod http;
+pub mod json;
+pub mod limits;
 pub mod mask;
 pub mod signals;
+pub mod socket;
+pub mod users;
 pub mod worker;

@@ -1,0 +1,104 @@
+//! Every bound of the program, in one place: bytes, counts and times that a peer could otherwise
+//! grow. Each names what happens beyond it. A number here is a promise about memory on a camera
+//! with 64 MB; raise it only with the reason beside it.
+
+use std::time::Duration;
+
+// ---- The loop ----
+
+/// Bytes that one connection may move before it lets others run: a ready socket never waits.
+pub const YIELD_BYTES: usize = 64 * 1024;
+/// Messages that one connection may handle before it lets others run.
+pub const YIELD_MESSAGES: u32 = 16;
+
+// ---- Sockets ----
+
+/// Connections waiting in the kernel for `accept`; beyond it the kernel refuses.
+pub const LISTEN_BACKLOG: i32 = 64;
+/// Pause after `accept` failed for want of descriptors or memory, so that it does not spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+// ---- HTTP: bytes and counts ----
+
+/// Bytes of a request head, first line included; beyond it 431.
+pub const HTTP_HEAD: usize = 16 * 1024;
+/// Bytes of a request line; beyond it 414.
+pub const HTTP_LINE: usize = 8 * 1024;
+/// Header fields of a request, and trailer fields of a chunked body; beyond it 431.
+pub const HTTP_FIELDS: usize = 64;
+/// Pairs of a query or a form; beyond it 400.
+pub const HTTP_QUERY_PAIRS: usize = 64;
+/// Bytes of a request body where the route says nothing else; beyond it 413.
+pub const HTTP_BODY: usize = 64 * 1024;
+/// Bytes of one chunk's size line, extensions included; beyond it 400.
+pub const HTTP_CHUNK_LINE: usize = 256;
+/// Bytes of the trailer fields of a chunked body; beyond it 431.
+pub const HTTP_TRAILERS: usize = 4 * 1024;
+/// Bytes read at once from a connection; pipelined requests wait in here and in the kernel.
+pub const HTTP_READ: usize = 4 * 1024;
+/// Bytes of a refused request's body that are read and thrown away to keep the connection.
+pub const HTTP_DRAIN: usize = 64 * 1024;
+/// Requests on one connection; after the last the connection is closed in good order.
+pub const HTTP_REQUESTS: u32 = 1000;
+/// Connections of one server; beyond it the longest idle one is closed, or the new one gets 503.
+pub const HTTP_CONNECTIONS: usize = 128;
+/// Connections from one address (a /64 in IPv6), local ones excepted; beyond it as above.
+pub const HTTP_CONNECTIONS_PEER: usize = 48;
+/// Routes of one router; beyond it a route is not added, which is an error at start.
+pub const HTTP_ROUTES: usize = 256;
+
+// ---- HTTP: times ----
+
+/// From the first byte of a request to the end of its head; beyond it 408.
+pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
+/// For a whole request body of the default size; beyond it 408.
+pub const HTTP_BODY_TIME: Duration = Duration::from_secs(30);
+/// Between two requests on one connection; beyond it the connection is closed without a word.
+pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(60);
+/// Without one byte taken by the peer while we write; beyond it the connection is closed.
+pub const HTTP_WRITE_TIME: Duration = Duration::from_secs(10);
+/// Bytes a second that a reader of a fixed body has to take on average, after `HTTP_WRITE_TIME`.
+pub const HTTP_WRITE_RATE: usize = 2 * 1024;
+/// How long a refused peer's last bytes are read, so that it sees the answer and not a reset.
+pub const HTTP_LINGER_TIME: Duration = Duration::from_millis(1000);
+
+// ---- Authentication ----
+
+/// Users of the `users` list; beyond it the configuration is refused.
+pub const USERS: usize = 64;
+/// Bytes of an Authorization header that are looked at; beyond it the attempt fails.
+pub const AUTH_HEADER: usize = 2 * 1024;
+/// How long a digest nonce is good; then the client is told `stale` and asks again by itself.
+pub const NONCE_LIFE: Duration = Duration::from_secs(300);
+/// Nonces whose counters are remembered; a client whose nonce was forgotten is told `stale`.
+pub const NONCES: usize = 64;
+/// Pairs of address and user name whose failures are counted; the least guilty is forgotten.
+pub const FAILURES: usize = 128;
+/// Failures from one address for one name before answers are slowed.
+pub const FAILURES_FREE: u32 = 5;
+/// Failures from one address over all names before answers are slowed.
+pub const FAILURES_FREE_ADDRESS: u32 = 30;
+/// The longest that a failure delays the next attempt.
+pub const FAILURE_DELAY: Duration = Duration::from_secs(30);
+/// How long a failure is remembered.
+pub const FAILURE_LIFE: Duration = Duration::from_secs(900);
+/// How long after the start the first visitor may set the admin's password.
+pub const SETUP_TIME: Duration = Duration::from_secs(15 * 60);
+
+// ---- JSON ----
+
+/// Levels of arrays and objects; beyond it the document is refused.
+pub const JSON_DEPTH: usize = 32;
+/// Bytes of a document; beyond it refused.
+pub const JSON_BYTES: usize = 256 * 1024;
+/// Values of a document, all levels together; beyond it refused.
+pub const JSON_VALUES: usize = 8192;
+/// Members of one object; beyond it refused (names are compared with each other).
+pub const JSON_MEMBERS: usize = 256;
+
+// ---- The local client (`streamd ctl`) ----
+
+/// Bytes of an answer that `ctl` reads; beyond it an error.
+pub const CLIENT_ANSWER: usize = 4 * 1024 * 1024;
+/// How long `ctl` waits for the next bytes of an answer.
+pub const CLIENT_TIME: Duration = Duration::from_secs(10);

@@ -164,7 +164,7 @@ mod tests {
         let units = units(100, 1);
         let bytes = stream(&units);
         for chunk in [1, 7, 100, 4096, 100_000] {
-            assert_eq!(split(&bytes, chunk), (units.clone(), 0), "{chunk}");
+            assert!(split(&bytes, chunk) == (units.clone(), 0), "{chunk}");
         }
     }
 
@@ -173,11 +173,12 @@ mod tests {
         let units = units(20, 2);
         let mut bytes = vec![0xff, 0xf1, 0xff, 0xff, 1, 2, 3];
         bytes.extend(stream(&units[..10]));
-        bytes.extend([0x00, 0xff, 0xf1, 0x60, 0x40, 0x01, 0x3f, 0xfc, 9, 9]);
+        // A whole header, but of another stream.
+        bytes.extend([0x00, 0xff, 0xf1, 0x50, 0x40, 0x01, 0x3f, 0xfc, 9, 9]);
         bytes.extend(stream(&units[10..]));
         for chunk in [1, 50, 100_000] {
             let (got, skipped) = split(&bytes, chunk);
-            assert_eq!(got, units);
+            assert!(got == units);
             assert_eq!(skipped, 17);
         }
     }
@@ -200,7 +201,7 @@ mod tests {
         let units = units(5, 3);
         let bytes = stream(&units);
         let (got, _) = split(&bytes[..bytes.len() - 1], 1000);
-        assert_eq!(got, units[..4]);
+        assert!(got == units[..4]);
     }
 
     #[test]
@@ -215,7 +216,7 @@ mod tests {
                 broken[at] = if rng.below(2) == 0 { 0xff } else { rng.next() as u8 };
             }
             let (got, _) = split(&broken, 1 + rng.below(3000));
-            assert_eq!(got.last(), units.last());
+            assert!(got.last() == units.last());
         }
     }
 }

@@ -54,7 +54,7 @@ pub const fn alaw_encode(sample: i16) -> u8 {
     // The segment is where the leading one stands; the first two share a step.
     let segment = 12u32.saturating_sub((magnitude | 1).leading_zeros());
     let segment = segment as u16;
-    let shift = if segment > 1 { segment - 1 } else { 0 };
+    let shift = segment.saturating_sub(1);
     let code = segment << 4 | (magnitude >> shift) & 15;
     (code | !sign & 0x80) as u8 ^ 0x55
 }

@@ -6,7 +6,7 @@
 //! ```text
 //! app                       configuration, start-up, command line, log; the one table of modules
 //! device                    what the camera itself offers: sources and the speaker
-//! stream                    the hall: tracks, readers, matching, lazy start, reconnect, statistics
+//! stream  motion            the hall: tracks, readers, matching, reconnect; the event bus
 //! net  container            sockets, HTTP, users, workers  |  files and byte streams to frames
 //! media                     what flows: codec, time; what is inside it
 //! ```
@@ -19,5 +19,6 @@ pub mod app;
 pub mod container;
 pub mod device;
 pub mod media;
+pub mod motion;
 pub mod net;
 pub mod stream;

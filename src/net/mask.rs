@@ -142,6 +142,11 @@ impl Secrets {
         }
     }
 
+    /// The secrets themselves, for the log to leave out.
+    pub fn words(&self) -> Vec<String> {
+        self.words.clone()
+    }
+
     /// How many secrets are known.
     pub fn len(&self) -> usize {
         self.words.len()

@@ -72,6 +72,11 @@ impl Hall {
         self.connector(spec)?.check(spec)
     }
 
+    /// The worker for media: codecs and files.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.context.worker
+    }
+
     /// The executor that the hall runs on.
     pub fn executor(&self) -> &Executor {
         &self.context.executor

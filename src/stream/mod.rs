@@ -13,6 +13,7 @@ mod spec;
 mod stream;
 mod track;
 mod transcode;
+mod video;
 mod viewer;
 
 pub use hall::{Hall, SOURCES, STREAMS, VIEWERS};
@@ -27,4 +28,5 @@ pub use speaker::{Speaker, Talk, Voice};
 pub use spec::{SourceSpec, SpecError};
 pub use stream::{AttachError, Holder, Publication, Stream, Wish, parse_sources};
 pub use track::{Bounds, Inlet, Track, TrackStats, bump};
+pub use video::VideoInlet;
 pub use viewer::{Close, Peer, Viewer, ViewerStats};

@@ -111,6 +111,7 @@ pub struct Reader {
 impl Reader {
     /// A reader of these tracks, in this order.
     pub fn new(tracks: Vec<Rc<Track>>, join: Join, viewer: Rc<Viewer>) -> Reader {
+        viewer.set_codecs(tracks.iter().map(|t| (*t.codec()).clone()).collect());
         let cursors = tracks
             .into_iter()
             .map(|track| {

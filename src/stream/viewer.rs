@@ -1,6 +1,7 @@
 //! Who watches: what a viewer is called in statistics, what it has received, and how it is sent
 //! away. A viewer exists as long as its reader; the stream holds it weakly.
 
+use crate::media::Codec;
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
@@ -69,6 +70,7 @@ pub struct Viewer {
     pub peer: Peer,
     /// What it has received.
     pub stats: ViewerStats,
+    codecs: RefCell<Vec<Codec>>,
     close: Cell<Option<Close>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -77,6 +79,15 @@ impl Viewer {
     /// A viewer with this number.
     pub fn new(id: u32, peer: Peer) -> Viewer {
         Viewer { id, peer, stats: ViewerStats::default(), close: Cell::new(None), waker: RefCell::new(None) }
+    }
+
+    /// The codecs that it reads.
+    pub fn codecs(&self) -> Vec<Codec> {
+        self.codecs.borrow().clone()
+    }
+
+    pub(super) fn set_codecs(&self, codecs: Vec<Codec>) {
+        self.codecs.replace(codecs);
     }
 
     /// Why it has to go, if it has to.

@@ -1,0 +1,210 @@
+//! `/api/config` and `/api/setup`: the configuration read, replaced and changed; the first admin.
+
+use super::Routes;
+use crate::app::config::replace::{self, Rejected, approve};
+use crate::app::config::sources::{Loaded, World, read_text};
+use crate::app::config::text::Text;
+use crate::app::config::write::{self, New};
+use crate::app::config::yaml::{Node, Value, parse};
+use crate::app::modules;
+use crate::app::program::Program;
+use crate::net::http::{Access, Method, Request, Response};
+use crate::net::json;
+use crate::net::users::Role;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A configuration that is posted may have this many bytes.
+const CONFIG: usize = 256 * 1024;
+
+pub fn routes(routes: &Routes) {
+    let admin = Access::Role(Role::Admin);
+    routes.on(Method::Get, "/api/config", admin, get);
+    routes.add(Method::Post, "/api/config", admin, Some(CONFIG), post);
+    routes.add(Method::Patch, "/api/config", admin, Some(CONFIG), patch);
+    routes.on(Method::Post, "/api/reload", admin, |program, _| async move {
+        match program.reload() {
+            Ok(()) => Response::text("OK"),
+            Err(sentence) => Response::error(400, &sentence),
+        }
+    });
+    routes.on(Method::Post, "/api/setup", Access::Setup, setup);
+}
+
+fn target(program: &Program) -> Option<PathBuf> {
+    program.loaded().target.clone()
+}
+
+fn rejected(why: Rejected) -> Response {
+    let status = match &why {
+        Rejected::Guarded(_) => 403,
+        Rejected::Write(_) => 500,
+        _ => 400,
+    };
+    Response::error(status, &why.to_string())
+}
+
+fn with_world<T>(f: impl FnOnce(&World<'_>) -> T) -> T {
+    let names = modules::names();
+    let env = |name: &str| std::env::var(name).ok();
+    f(&World { env: &env, modules: &names })
+}
+
+/// Changes keys of the file, if there is one; without one the change lives until the end.
+pub fn change(program: &Rc<Program>, edits: &[(&[&str], Option<New>)]) -> Result<(), Response> {
+    let Some(path) = target(program) else { return Ok(()) };
+    let arguments = program.arguments().to_vec();
+    let mut checked: Option<Loaded> = None;
+    let changed = with_world(|world| {
+        write::change::<Rejected>(&path, &|name| world.lookup(name), edits, &mut |before, after| {
+            checked = Some(approve(&arguments, world, before, after, false)?);
+            Ok(())
+        })
+    });
+    match changed {
+        Ok(_) => {
+            if let Some(loaded) = checked {
+                program.apply(loaded);
+            }
+            Ok(())
+        }
+        Err(why) => Err(rejected(why)),
+    }
+}
+
+async fn get(program: Rc<Program>, _: Request) -> Response {
+    let Some(path) = target(&program) else {
+        return Response::error(410, "streamd was started without a configuration file");
+    };
+    match read_text(&path) {
+        Ok(text) => {
+            let shown = with_world(|world| replace::mask(&text, &|name| world.lookup(name)));
+            Response::bytes("application/yaml", shown.into_bytes()).header("Cache-Control", "no-store")
+        }
+        Err(e) => Response::error(404, &format!("{}: {e}", path.display())),
+    }
+}
+
+async fn post(program: Rc<Program>, request: Request) -> Response {
+    let Some(path) = target(&program) else {
+        return Response::error(410, "streamd was started without a configuration file");
+    };
+    let Ok(posted) = String::from_utf8(request.body) else {
+        return Response::error(400, "the configuration has to be UTF-8 text");
+    };
+    let old = read_text(&path).unwrap_or_default();
+    let arguments = program.arguments().to_vec();
+    let taken = with_world(|world| -> Result<Loaded, Rejected> {
+        let text = replace::unmask(&posted, &old, &|name| world.lookup(name))?;
+        let loaded = approve(&arguments, world, &old, &text, true)?;
+        write::replace_file(&path, &text)?;
+        Ok(loaded)
+    });
+    match taken {
+        Ok(loaded) => {
+            program.apply(loaded);
+            Response::text("OK")
+        }
+        Err(why) => rejected(why),
+    }
+}
+
+/// Merges a document into the file: maps key by key, everything else whole; null removes a key.
+async fn patch(program: Rc<Program>, request: Request) -> Response {
+    if target(&program).is_none() {
+        return Response::error(410, "streamd was started without a configuration file");
+    }
+    let Ok(posted) = String::from_utf8(request.body) else {
+        return Response::error(400, "the change has to be UTF-8 text");
+    };
+    let document = match parse(&Text::plain(&Rc::from("change"), posted)) {
+        Ok(document) => document,
+        Err(e) => return Response::error(400, &e.to_string()),
+    };
+    let mut edits = Vec::new();
+    collect(&document.root, &mut Vec::new(), &mut edits);
+    if edits.is_empty() {
+        return Response::error(400, "expected a map of keys to change");
+    }
+    let paths: Vec<(Vec<&str>, Option<New>)> =
+        edits.iter().map(|(path, new)| (path.iter().map(String::as_str).collect(), new.clone())).collect();
+    let edits: Vec<(&[&str], Option<New>)> = paths.iter().map(|(p, n)| (p.as_slice(), n.clone())).collect();
+    match change(&program, &edits) {
+        Ok(()) => Response::text("OK"),
+        Err(refusal) => refusal,
+    }
+}
+
+fn collect(node: &Node, path: &mut Vec<String>, edits: &mut Vec<(Vec<String>, Option<New>)>) {
+    match &node.value {
+        Value::Map(entries) if path.len() < 8 => {
+            for entry in entries {
+                path.push(entry.key.clone());
+                collect(&entry.value, path, edits);
+                path.pop();
+            }
+        }
+        Value::Null if !path.is_empty() => edits.push((path.clone(), None)),
+        _ if path.is_empty() => {}
+        _ => edits.push((path.clone(), Some(as_new(node)))),
+    }
+}
+
+fn as_new(node: &Node) -> New {
+    match &node.value {
+        Value::Null => New::Null,
+        Value::Scalar { text, .. } => New::text(text),
+        Value::Seq(items) => New::List(items.iter().map(as_new).collect()),
+        Value::Map(entries) => New::Map(entries.iter().map(|e| (e.key.clone(), as_new(&e.value))).collect()),
+    }
+}
+
+/// The first admin's password, or a new one. The body is `{"password":"…"}` or a form.
+async fn setup(program: Rc<Program>, request: Request) -> Response {
+    let from_json = || {
+        let value = json::parse(&request.body).ok()?;
+        value.get("password").and_then(|p| p.as_str()).map(str::to_owned)
+    };
+    let Some(password) = from_json() else {
+        return Response::error(400, "expected {\"password\":\"…\"}");
+    };
+    match set_admin(&program, &password) {
+        Ok(kept) => Response::text(if kept { "OK" } else { "OK, until the next start: there is no configuration file" }),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Sets the admin's password; whether it is kept in a file.
+pub fn set_admin(program: &Rc<Program>, password: &str) -> Result<bool, Response> {
+    if password.chars().count() < 8 || password.len() > 128 || password.chars().any(char::is_control) {
+        return Err(Response::error(400, "a password needs 8 to 128 characters"));
+    }
+    let mut rows: Vec<New> = Vec::new();
+    for user in &program.loaded().config.users {
+        if user.name == "admin" {
+            continue;
+        }
+        let mut row = vec![("name".to_owned(), New::text(&user.name)), ("password".to_owned(), New::text(&user.password))];
+        row.push(("roles".to_owned(), New::list(&user.roles)));
+        if !user.streams.is_empty() {
+            row.push(("streams".to_owned(), New::list(&user.streams)));
+        }
+        rows.push(New::Map(row));
+    }
+    rows.insert(
+        0,
+        New::Map(vec![
+            ("name".to_owned(), New::text("admin")),
+            ("password".to_owned(), New::text(password)),
+            ("roles".to_owned(), New::list(&["admin"])),
+        ]),
+    );
+    let kept = target(program).is_some();
+    if kept {
+        change(program, &[(&["users"], Some(New::List(rows)))])?;
+    } else {
+        program.add_admin(password);
+    }
+    log::info!(target: "api", "the admin's password was set");
+    Ok(kept)
+}

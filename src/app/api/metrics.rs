@@ -1,0 +1,134 @@
+//! `/metrics`: the same figures for Prometheus.
+
+use super::Routes;
+use crate::app::program::Program;
+use crate::media::Kind;
+use crate::net::clock;
+use crate::net::http::{Access, Method, Response};
+use crate::net::users::Role;
+use crate::stream::{Outlet, State};
+
+pub fn routes(routes: &Routes) {
+    routes.on(Method::Get, "/metrics", Access::Role(Role::View), |program, _| async move {
+        Response::bytes("text/plain; version=0.0.4", metrics(&program).into_bytes())
+    });
+}
+
+/// Bytes that this process has in memory, and its threads.
+pub fn process() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name));
+        line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    (field("VmRSS:") * 1024, field("Threads:"))
+}
+
+/// Bytes of memory that frames take.
+pub fn media_bytes(program: &Program) -> u64 {
+    let streams = program.hall.streams();
+    let outlets = streams.iter().flat_map(|s| s.sources()).flat_map(|s| s.outlets());
+    outlets
+        .map(|o| match o {
+            Outlet::Track(_, track) => track.ring().span() as u64,
+            Outlet::Speaker(_, speaker) => speaker.track().ring().span() as u64,
+        })
+        .sum()
+}
+
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"] {
+            self.0.push_str(part);
+        }
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.0.push_str(name);
+        for (at, (key, value)) in labels.iter().enumerate() {
+            self.0.push_str(if at == 0 { "{" } else { "," });
+            self.0.push_str(key);
+            self.0.push_str("=\"");
+            for c in value.chars() {
+                match c {
+                    '\\' | '"' => self.0.extend(['\\', c]),
+                    '\n' => self.0.push_str("\\n"),
+                    c => self.0.push(c),
+                }
+            }
+            self.0.push('"');
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        self.0.push(' ');
+        self.0.push_str(&value.to_string());
+        self.0.push('\n');
+    }
+}
+
+fn metrics(program: &Program) -> String {
+    let mut t = Text(String::new());
+    let (rss, threads) = process();
+    let one = |t: &mut Text, name: &str, kind: &str, help: &str, value: u64| {
+        t.head(name, kind, help);
+        t.line(name, &[], value);
+    };
+    let uptime = clock::now().since(program.started).as_secs();
+    one(&mut t, "streamd_uptime_seconds", "gauge", "Seconds since the start.", uptime);
+    one(&mut t, "streamd_memory_bytes", "gauge", "Memory of the process (RSS).", rss);
+    one(&mut t, "streamd_media_bytes", "gauge", "Memory that frames take.", media_bytes(program));
+    one(&mut t, "streamd_threads", "gauge", "Threads of the process.", threads);
+    let http = program.server().stats();
+    one(&mut t, "streamd_http_connections", "gauge", "Open connections of the API.", http.connections as u64);
+    one(&mut t, "streamd_http_requests_total", "counter", "Requests that were served.", http.requests);
+    one(&mut t, "streamd_http_refused_total", "counter", "Requests that were refused.", http.refused);
+
+    let streams = program.hall.streams();
+    t.head("streamd_viewers", "gauge", "Viewers of a stream.");
+    for s in &streams {
+        t.line("streamd_viewers", &[("stream", s.name())], s.viewers().len() as u64);
+    }
+    t.head("streamd_source_up", "gauge", "Whether a source runs.");
+    for s in &streams {
+        for source in s.sources() {
+            let id = source.id.to_string();
+            let up = u64::from(source.state() == State::Running);
+            t.line("streamd_source_up", &[("stream", s.name()), ("source", &id)], up);
+        }
+    }
+    type Count = fn(&crate::stream::Track) -> u64;
+    let counts: [(&str, &str, Count); 4] = [
+        ("streamd_track_bytes_total", "Bytes of media received.", |t| t.stats.bytes.get()),
+        ("streamd_track_frames_total", "Frames received.", |t| t.stats.frames.get()),
+        ("streamd_track_refused_total", "Frames refused.", |t| t.stats.refused.get()),
+        ("streamd_track_overwritten_total", "Frames that had to be kept but found no room.", |t| t.ring().broken()),
+    ];
+    for (name, help, count) in counts {
+        t.head(name, "counter", help);
+        for s in &streams {
+            for source in s.sources() {
+                let id = source.id.to_string();
+                for outlet in source.outlets() {
+                    let Outlet::Track(_, track) = outlet else { continue };
+                    let codec = track.codec();
+                    let kind = if track.kind() == Kind::Video { "video" } else { "audio" };
+                    let labels =
+                        [("stream", s.name()), ("source", id.as_str()), ("kind", kind), ("codec", codec.id.name())];
+                    t.line(name, &labels, count(&track));
+                }
+            }
+        }
+    }
+    t.head("streamd_viewer_skipped_total", "counter", "Frames that a viewer was too slow for.");
+    for s in &streams {
+        for viewer in s.viewers() {
+            let id = viewer.id.to_string();
+            let labels = [("stream", s.name()), ("viewer", id.as_str()), ("format", viewer.peer.format)];
+            t.line("streamd_viewer_skipped_total", &labels, viewer.stats.skipped.get());
+        }
+    }
+    t.0
+}

@@ -1,0 +1,161 @@
+//! The event bus. Posting never waits and never fails: a listener that does not listen loses the
+//! oldest of what it has not heard, and is told how much.
+
+use crate::media::Time;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+
+/// Events that a listener may be behind.
+const BEHIND: usize = 64;
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Something has begun or ceased to move.
+    Motion(bool),
+    /// Somebody has rung.
+    Doorbell,
+    /// The status light shall be on or off.
+    Light(bool),
+    /// The picture shall be made for the night, or not.
+    Night(bool),
+    /// Nobody shall see anything, or may again.
+    Privacy(bool),
+}
+
+impl What {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            What::Motion(_) => "motion",
+            What::Doorbell => "doorbell",
+            What::Light(_) => "light",
+            What::Night(_) => "night",
+            What::Privacy(_) => "privacy",
+        }
+    }
+
+    /// Whether it is on, for what can be.
+    pub const fn on(self) -> Option<bool> {
+        match self {
+            What::Motion(on) | What::Light(on) | What::Night(on) | What::Privacy(on) => Some(on),
+            What::Doorbell => None,
+        }
+    }
+}
+
+/// Something that has happened to a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub time: Time,
+    /// To which stream; empty for the camera as a whole.
+    pub stream: Rc<str>,
+    /// What.
+    pub what: What,
+}
+
+#[derive(Default)]
+struct Ear {
+    queue: VecDeque<Event>,
+    lost: u32,
+    waker: Option<Waker>,
+}
+
+/// Where events are posted.
+#[derive(Default)]
+pub struct Bus {
+    ears: RefCell<Vec<Weak<RefCell<Ear>>>>,
+}
+
+impl Bus {
+    /// Tells everybody who listens.
+    pub fn post(&self, event: Event) {
+        let ears: Vec<_> = self.ears.borrow().iter().filter_map(Weak::upgrade).collect();
+        for ear in ears {
+            let waker = {
+                let mut ear = ear.borrow_mut();
+                if ear.queue.len() >= BEHIND {
+                    ear.queue.pop_front();
+                    ear.lost = ear.lost.saturating_add(1);
+                }
+                ear.queue.push_back(event.clone());
+                ear.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Hears everything that is posted from now on.
+    pub fn listen(&self) -> Listener {
+        let ear = Rc::new(RefCell::new(Ear::default()));
+        let mut ears = self.ears.borrow_mut();
+        ears.retain(|e| e.strong_count() > 0);
+        ears.push(Rc::downgrade(&ear));
+        Listener { ear }
+    }
+
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        self.ears.borrow().iter().any(|e| e.strong_count() > 0)
+    }
+}
+
+/// Somebody who listens.
+pub struct Listener {
+    ear: Rc<RefCell<Ear>>,
+}
+
+impl Listener {
+    /// The next event.
+    pub async fn next(&self) -> Event {
+        poll_fn(|cx| {
+            let mut ear = self.ear.borrow_mut();
+            if let Some(event) = ear.queue.pop_front() {
+                return Poll::Ready(event);
+            }
+            ear.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// How many events were lost since the last time this was asked.
+    pub fn lost(&self) -> u32 {
+        std::mem::take(&mut self.ear.borrow_mut().lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: u64) -> Event {
+        Event { time: Time::from_nanos(n), stream: "cam".into(), what: What::Motion(true) }
+    }
+
+    #[test]
+    fn a_listener_that_sleeps_loses_the_oldest_and_is_told() {
+        let bus = Bus::default();
+        let (deaf, good) = (bus.listen(), bus.listen());
+        for n in 0..100 {
+            bus.post(event(n));
+            assert_eq!(smol::block_on(good.next()).time.nanos(), n);
+        }
+        assert_eq!(smol::block_on(deaf.next()).time.nanos(), 36);
+        assert_eq!((deaf.lost(), deaf.lost(), good.lost()), (36, 0, 0));
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten() {
+        let bus = Bus::default();
+        drop(bus.listen());
+        assert!(!bus.is_heard());
+        bus.post(event(1));
+    }
+}

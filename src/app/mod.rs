@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod log;
+pub mod state;
 
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {

@@ -1,6 +1,8 @@
 //! Configuration, start-up, live reload, command line, log.
 
+pub mod args;
 pub mod config;
+pub mod help;
 pub mod log;
 pub mod state;
 

@@ -115,7 +115,7 @@ impl Disk for Flash {
 
     fn create(&self, path: &Path) -> io::Result<File> {
         match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
         }
     }
@@ -151,7 +151,7 @@ struct Dir {
     path: PathBuf,
     /// One writer at a time, whichever thread it is.
     writing: Mutex<()>,
-    /// A rename may not be on the flash yet.
+    /// A rename may not be on the flash yet; also one of the process before us.
     unsynced: AtomicBool,
 }
 
@@ -185,7 +185,7 @@ impl Store {
 impl<D: Disk> Store<D> {
     /// A directory on another disk.
     pub fn with_disk(path: &Path, disk: D) -> Store<D> {
-        let (writing, unsynced) = (Mutex::new(()), AtomicBool::new(false));
+        let (writing, unsynced) = (Mutex::new(()), AtomicBool::new(true));
         Store { dir: Arc::new(Dir { path: path.into(), writing, unsynced }), disk }
     }
 

@@ -50,8 +50,8 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Appends the line, its end included.
-    pub fn write(&self, format: Format, out: &mut Vec<u8>) {
+    /// Appends the line, its end included; text begins with the time if `stamp` says so.
+    pub fn write(&self, format: Format, stamp: bool, out: &mut Vec<u8>) {
         if format == Format::Json {
             return self.json(out);
         }
@@ -64,17 +64,12 @@ impl Line<'_> {
             Level::Trace => ("TRC", b"\x1b[35m"),
         };
         let wanted = |code: &'static [u8]| if color { code } else { b"" };
-        out.extend_from_slice(wanted(b"\x1b[2m"));
-        match self.wall {
-            Some(wall) => out.extend_from_slice(clock::rfc3339(wall).as_bytes()),
-            // no date is better than a wrong one
-            None => {
-                let millis = self.time.nanos() / 1_000_000;
-                let _ = write!(out, "up {}.{:03}s", millis / 1000, millis % 1000);
-            }
+        if stamp {
+            out.extend_from_slice(wanted(b"\x1b[2m"));
+            self.stamp(out);
+            out.extend_from_slice(wanted(b"\x1b[0m"));
+            out.push(b' ');
         }
-        out.extend_from_slice(wanted(b"\x1b[0m"));
-        out.push(b' ');
         out.extend_from_slice(if color { paint } else { b"" });
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(wanted(b"\x1b[0m"));
@@ -83,6 +78,17 @@ impl Line<'_> {
         out.extend_from_slice(b"] ");
         out.extend_from_slice(self.text.as_bytes());
         out.push(b'\n');
+    }
+
+    fn stamp(&self, out: &mut Vec<u8>) {
+        match self.wall {
+            Some(wall) => out.extend_from_slice(clock::rfc3339(wall).as_bytes()),
+            // no date is better than a wrong one
+            None => {
+                let millis = self.time.nanos() / 1_000_000;
+                let _ = write!(out, "up {}.{:03}s", millis / 1000, millis % 1000);
+            }
+        }
     }
 
     /// The predecessor's line: its log page reads ours. Before the clock is set the time counts from
@@ -122,7 +128,7 @@ mod tests {
         let mut out = Vec::new();
         let time = Time::from_nanos(12_345_678_901);
         Line { time, wall, level: Level::Warn, module: "rtsp", text: "say \"no\" \\ é" }
-            .write(format, &mut out);
+            .write(format, true, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -138,6 +144,17 @@ mod tests {
             written(Format::Json, wall),
             "{\"time\":1769846709042,\"level\":\"warn\",\"module\":\"rtsp\",\"message\":\"say \\\"no\\\" \\\\ é\"}\n"
         );
+    }
+
+    #[test]
+    fn whoever_stamps_lines_himself_gets_none_from_us() {
+        let (mut out, time) = (Vec::new(), Time::ZERO);
+        Line { time, wall: None, level: Level::Info, module: "a", text: "b" }.write(
+            Format::Text,
+            false,
+            &mut out,
+        );
+        assert_eq!(out, b"INF [a] b\n");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use self::sink::Sink;
 use self::text::Text;
 use crate::media::Time;
 use crate::net::clock;
+use crate::net::mask::Secrets;
 
 pub use self::level::{Levels, parse_level};
 pub use self::line::Format;
@@ -48,12 +49,14 @@ pub struct Settings {
     pub output: Output,
     /// How they are written; syslog has its own way.
     pub format: Format,
+    /// Whether lines of text begin with the time.
+    pub time: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         let levels = Levels::all(LevelFilter::Info);
-        Settings { levels, output: Output::default(), format: Format::default() }
+        Settings { levels, output: Output::default(), format: Format::default(), time: true }
     }
 }
 
@@ -96,7 +99,7 @@ pub fn configure(settings: &Settings) -> Result<(), OutputError> {
         filter.levels = settings.levels.clone();
     }
     log::set_max_level(settings.levels.most());
-    let opened = Sink::open(&settings.output, settings.format);
+    let opened = Sink::open(&settings.output, settings.format, settings.time);
     match opened {
         Ok(sink) => {
             LOGGER.core().sink = sink;
@@ -107,10 +110,10 @@ pub fn configure(settings: &Settings) -> Result<(), OutputError> {
 }
 
 /// The secrets that no message may show, wherever they stand in it: passwords, tokens, setup codes.
-/// Replaces the former list. Those under three bytes are not looked for.
-pub fn set_secrets(secrets: Vec<String>) {
+/// Replaces the former list.
+pub fn set_secrets(secrets: Secrets) {
     let mut filter = LOGGER.filter.write().unwrap_or_else(PoisonError::into_inner);
-    filter.secrets = mask::known(secrets);
+    filter.secrets = secrets;
 }
 
 /// Appends the ring's messages from number `from` on as JSON lines, about `limit` bytes of them, and
@@ -147,12 +150,12 @@ struct Logger {
 
 struct Filter {
     levels: Levels,
-    secrets: Vec<String>,
+    secrets: Secrets,
 }
 
 impl Logger {
     const fn new() -> Logger {
-        let filter = Filter { levels: Levels::all(LevelFilter::Info), secrets: Vec::new() };
+        let filter = Filter { levels: Levels::all(LevelFilter::Info), secrets: Secrets::new() };
         Logger { filter: RwLock::new(filter), core: Mutex::new(Core::new()) }
     }
 
@@ -183,10 +186,7 @@ impl Log for Logger {
         let mut text = Text::new();
         {
             let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
-            mask::mask(said.as_str(), said.is_cut(), &filter.secrets, &mut text);
-        }
-        if said.is_cut() || text.is_cut() {
-            text.end_with("…");
+            mask::mask(&said, &filter.secrets, &mut text);
         }
         let (module, _) = level::module(record.target());
         let (time, wall) = (clock::now(), clock::wall());
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_long_messages_end() {
         let logger = Logger::new();
-        logger.filter.write().unwrap().secrets = mask::known(vec!["12-34-567".into()]);
+        logger.filter.write().unwrap().secrets.add("12-34-567");
         record(&logger, Level::Error, "homekit", format_args!("code 12-34-567 of http://u:p@h/"));
         let long = "y".repeat(5000);
         record(&logger, Level::Error, "homekit", format_args!("{long}"));

@@ -81,7 +81,7 @@ impl Ring {
                     module: std::str::from_utf8(module).unwrap_or("?"),
                     text: std::str::from_utf8(text).unwrap_or("?"),
                 }
-                .write(Format::Json, out);
+                .write(Format::Json, true, out);
             }
             number += 1;
             at = entry.end;

@@ -52,6 +52,7 @@ impl Output {
 pub struct Sink {
     kind: Kind,
     format: Format,
+    stamp: bool,
     /// The line being written; for a stream that took half of it, the other half.
     line: Vec<u8>,
     lost: u32,
@@ -77,23 +78,24 @@ enum How {
 impl Sink {
     /// No output at all.
     pub const fn none() -> Sink {
-        Sink { kind: Kind::None, format: Format::Text, line: Vec::new(), lost: 0 }
+        Sink { kind: Kind::None, format: Format::Text, stamp: true, line: Vec::new(), lost: 0 }
     }
 
-    /// Opens `output`.
-    pub fn open(output: &Output, format: Format) -> io::Result<Sink> {
-        match output {
-            Output::None => Ok(Sink::none()),
-            Output::Stderr => Sink::stream(io::stderr().as_fd().try_clone_to_owned()?, format),
-            Output::Stdout => Sink::stream(io::stdout().as_fd().try_clone_to_owned()?, format),
-            Output::Syslog => Ok(Sink::syslog(Path::new("/dev/log"))),
-            Output::File(path) => Sink::file(path, FILE_BYTES, format),
-        }
+    /// Opens `output`; `stamp` is whether lines of text begin with the time.
+    pub fn open(output: &Output, format: Format, stamp: bool) -> io::Result<Sink> {
+        let sink = match output {
+            Output::None => Sink::none(),
+            Output::Stderr => Sink::stream(io::stderr().as_fd().try_clone_to_owned()?, format)?,
+            Output::Stdout => Sink::stream(io::stdout().as_fd().try_clone_to_owned()?, format)?,
+            Output::Syslog => Sink::syslog(Path::new("/dev/log")),
+            Output::File(path) => Sink::file(path, FILE_BYTES, format)?,
+        };
+        Ok(Sink { stamp, ..sink })
     }
 
     fn new(kind: Kind, format: Format) -> Sink {
         let format = if format == Format::Auto { Format::Text } else { format };
-        Sink { kind, format, line: Vec::new(), lost: 0 }
+        Sink { kind, format, stamp: true, line: Vec::new(), lost: 0 }
     }
 
     fn stream(fd: OwnedFd, format: Format) -> io::Result<Sink> {
@@ -155,10 +157,13 @@ impl Sink {
         match &mut self.kind {
             Kind::None => true,
             Kind::Stream { file, how } => {
-                if !buf.is_empty() && !(push_out(file, *how, buf) && buf.is_empty()) {
+                if !buf.is_empty() {
+                    push_out(file, *how, buf);
+                }
+                if !buf.is_empty() {
                     return false; // the other half of an earlier line is still here
                 }
-                line.write(self.format, buf);
+                line.write(self.format, self.stamp, buf);
                 let taken = push_out(file, *how, buf);
                 if !taken {
                     buf.clear();
@@ -167,7 +172,7 @@ impl Sink {
             }
             Kind::File { file, path, size, limit } => {
                 buf.clear();
-                line.write(self.format, buf);
+                line.write(self.format, self.stamp, buf);
                 if *size > 0 && *size + buf.len() as u64 > *limit {
                     *file = None;
                     let mut old = path.clone().into_os_string();

@@ -41,7 +41,7 @@ impl Text {
     pub fn end_with(&mut self, mark: &str) {
         self.cut = false;
         self.len = self.len.min(LONGEST - mark.len().min(LONGEST));
-        while !self.bytes.get(..self.len).is_some_and(|b| std::str::from_utf8(b).is_ok()) {
+        while self.bytes.get(..self.len).is_some_and(|b| std::str::from_utf8(b).is_err()) {
             self.len = self.len.saturating_sub(1);
         }
         self.push(mark);

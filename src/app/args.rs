@@ -1,0 +1,416 @@
+//! Arguments in, a [`Command`] out; pure. What exists is said by the table in `help`, what it becomes
+//! is said here.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use lexopt::{Arg, Parser};
+
+use super::config::suggest::nearest;
+use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve.
+    Run {
+        /// Files, inline YAML and `key=value`, in order; none: the default file.
+        config: Vec<String>,
+        /// Do not start with a wrong configuration.
+        strict: bool,
+    },
+    /// Read the configuration and report.
+    Check {
+        /// As for [`Command::Run`].
+        config: Vec<String>,
+    },
+    /// Print the configuration's schema.
+    Schema {
+        /// Markdown instead of JSON.
+        docs: bool,
+    },
+    /// Watch a source and describe it.
+    Probe {
+        /// As for [`Command::Run`].
+        config: Vec<String>,
+        /// A stream's name or a source.
+        source: String,
+        /// For programs.
+        json: bool,
+        /// For how long.
+        seconds: u32,
+        /// Where to write what was seen.
+        save: Option<PathBuf>,
+    },
+    /// List devices.
+    Devices {
+        /// For programs.
+        json: bool,
+    },
+    /// Talk to the running one.
+    Ctl {
+        /// Its socket, if not the usual.
+        socket: Option<PathBuf>,
+        /// What to say.
+        action: Action,
+    },
+    /// Print a text to stdout: help or version.
+    Print(String),
+}
+
+/// What `ctl` asks of the running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What runs and what does not.
+    Status,
+    /// Streams and viewers.
+    Streams,
+    /// Set the admin's password (asked for at the terminal, never an argument).
+    Passwd,
+    /// Motion begins or ends.
+    Motion {
+        /// Begins.
+        on: bool,
+        /// Where; none: the only one, or all.
+        stream: Option<String>,
+    },
+    /// The bell rings.
+    Doorbell {
+        /// Where.
+        stream: Option<String>,
+    },
+    /// Play to a speaker.
+    Play {
+        /// Whose.
+        stream: String,
+        /// What; none: stop.
+        file: Option<String>,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Disconnect a viewer.
+    Kick {
+        /// Its number in `streams`.
+        id: u32,
+    },
+    /// The last messages.
+    Log,
+}
+
+/// The command line is wrong: exit code [`help::Exit::Usage`], this on stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError {
+    what: String,
+    usage: String,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "streamd: {}\n{}; more with --help", self.what, self.usage)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the arguments, without the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let args = args.into_iter().map(|arg| match arg.to_str() {
+        // the predecessor's way of writing them, found in many an init script
+        Some("-config" | "-version" | "-help") => {
+            let mut long = OsString::from("-");
+            long.push(arg);
+            long
+        }
+        _ => arg,
+    });
+    let mut given = Given { entry: &RUN, flags: Vec::new(), values: Vec::new() };
+    match given.read(Parser::from_args(args)).and_then(|print| match print {
+        Some(text) => Ok(Command::Print(text)),
+        None => given.command(),
+    }) {
+        Ok(command) => Ok(command),
+        Err(what) => Err(UsageError { what, usage: help::usage(given.entry) }),
+    }
+}
+
+/// What stands on the command line, checked against the table but not yet understood.
+struct Given {
+    entry: &'static Entry,
+    flags: Vec<(&'static str, String)>,
+    values: Vec<String>,
+}
+
+impl Given {
+    /// A text if that is what was asked for.
+    fn read(&mut self, mut parser: Parser) -> Result<Option<String>, String> {
+        let mut wants_help = false;
+        while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+            let mut all = self.entry.flags.iter().chain(COMMON);
+            let flag = match &arg {
+                Arg::Value(value) => {
+                    let value = text(value.clone())?;
+                    if self.entry.name.is_empty() {
+                        let near = || nearest(&value, COMMANDS.iter().map(|e| e.name));
+                        let found = find(COMMANDS, &value);
+                        self.entry = found.ok_or_else(|| unknown("command", &value, near()))?;
+                    } else {
+                        self.values.push(value);
+                    }
+                    continue;
+                }
+                Arg::Short(c) => all.find(|f| f.short == Some(*c)),
+                Arg::Long(name) => all.find(|f| f.long == *name),
+            };
+            let Some(flag) = flag else {
+                let all = self.entry.flags.iter().chain(COMMON);
+                return Err(match arg {
+                    Arg::Long(name) => {
+                        let near = nearest(name, all.map(|f| f.long)).map(|n| format!("--{n}"));
+                        unknown("option", &format!("--{name}"), near.as_deref())
+                    }
+                    Arg::Short(c) => unknown("option", &format!("-{c}"), None),
+                    Arg::Value(_) => String::new(),
+                });
+            };
+            match flag.long {
+                "help" => wants_help = true,
+                "version" => return Ok(Some(concat!("streamd ", env!("CARGO_PKG_VERSION"), "\n").into())),
+                _ if flag.value.is_empty() => self.flags.push((flag.long, String::new())),
+                _ => {
+                    let missing = |_| format!("--{} wants its {}", flag.long, flag.value);
+                    self.flags.push((flag.long, text(parser.value().map_err(missing)?)?));
+                }
+            }
+        }
+        Ok(wants_help.then(|| help::help(self.entry)))
+    }
+
+    fn command(&mut self) -> Result<Command, String> {
+        let entry = self.entry;
+        if entry.name == "ctl" {
+            return Ok(Command::Ctl {
+                socket: self.last("socket").map(PathBuf::from),
+                action: self.action()?,
+            });
+        }
+        self.count(entry)?;
+        Ok(match entry.name {
+            "check" => Command::Check { config: self.all("config") },
+            "schema" => Command::Schema { docs: self.has("docs") },
+            "devices" => Command::Devices { json: self.has("json") },
+            "probe" => Command::Probe {
+                config: self.all("config"),
+                source: self.take().unwrap_or_default(),
+                json: self.has("json"),
+                seconds: match self.last("seconds") {
+                    None => 5,
+                    Some(n) => n
+                        .parse()
+                        .ok()
+                        .filter(|n| (1..=3600).contains(n))
+                        .ok_or_else(|| format!("--seconds is `{n}`; it takes a number from 1 to 3600"))?,
+                },
+                save: self.last("save").map(PathBuf::from),
+            },
+            _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
+        })
+    }
+
+    fn action(&mut self) -> Result<Action, String> {
+        let Some(name) = self.take() else {
+            let names: Vec<_> = CTL.iter().map(|e| e.name).collect();
+            return Err(format!("ctl wants an action: {}", names.join(", ")));
+        };
+        let near = || nearest(&name, CTL.iter().map(|e| e.name));
+        let entry = find(CTL, &name).ok_or_else(|| unknown("action", &name, near()))?;
+        self.count(entry)?;
+        let mut first = self.take();
+        let second = self.take();
+        Ok(match entry.name {
+            "streams" => Action::Streams,
+            "passwd" => Action::Passwd,
+            "motion" => match first.as_deref() {
+                Some(word @ ("on" | "off")) => Action::Motion { on: word == "on", stream: second },
+                word => return Err(format!("motion is on or off, not `{}`", word.unwrap_or_default())),
+            },
+            "doorbell" => Action::Doorbell { stream: first },
+            "play" => Action::Play {
+                stream: first.take().unwrap_or_default(),
+                file: second.filter(|file| !file.is_empty()),
+            },
+            "reload" => Action::Reload,
+            "kick" => {
+                let id = first.unwrap_or_default();
+                let number = id.parse().map_err(|_| format!("`{id}` is not a viewer's number"));
+                Action::Kick { id: number? }
+            }
+            "log" => Action::Log,
+            _ => Action::Status,
+        })
+    }
+
+    /// As many arguments as the entry has.
+    fn count(&self, entry: &Entry) -> Result<(), String> {
+        let given = self.values.len();
+        match (entry.args.get(given), self.values.get(entry.args.len())) {
+            (Some(missing), _) if !missing.starts_with('[') => {
+                Err(format!("{} wants its {missing}", entry.name))
+            }
+            (_, Some(extra)) => Err(format!("`{extra}` is one argument too many")),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self) -> Option<String> {
+        (!self.values.is_empty()).then(|| self.values.remove(0))
+    }
+
+    fn has(&self, long: &str) -> bool {
+        self.flags.iter().any(|f| f.0 == long)
+    }
+
+    fn last(&self, long: &str) -> Option<&str> {
+        self.flags.iter().rfind(|f| f.0 == long).map(|f| f.1.as_str())
+    }
+
+    fn all(&mut self, long: &str) -> Vec<String> {
+        self.flags.iter().filter(|f| f.0 == long).map(|f| f.1.clone()).collect()
+    }
+}
+
+fn text(arg: OsString) -> Result<String, String> {
+    arg.into_string().map_err(|arg| format!("`{}` is not UTF-8", arg.to_string_lossy()))
+}
+
+fn unknown(what: &str, word: &str, near: Option<&str>) -> String {
+    let mut out = format!("unknown {what} `{word}`");
+    if let Some(near) = near {
+        out.push_str("; did you mean `");
+        out.push_str(near);
+        out.push_str("`?");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn of(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from)).map_err(|e| e.to_string())
+    }
+
+    fn action(line: &str) -> Action {
+        match of(&format!("ctl {line}")) {
+            Ok(Command::Ctl { socket: None, action }) => action,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_serves_with_what_init_scripts_give_it() {
+        assert_eq!(of(""), Ok(Command::Run { config: vec![], strict: false }));
+        let config = vec!["a.yaml".into(), "{api:1}".into(), "log.level=debug".into()];
+        assert_eq!(
+            of("-c a.yaml --strict --config={api:1} -clog.level=debug"),
+            Ok(Command::Run { config, strict: true })
+        );
+        assert_eq!(
+            of("-config /etc/x.yaml"),
+            Ok(Command::Run { config: vec!["/etc/x.yaml".into()], strict: false })
+        );
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        assert_eq!(of("check -c x"), Ok(Command::Check { config: vec!["x".into()] }));
+        assert_eq!(of("schema"), Ok(Command::Schema { docs: false }));
+        assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
+        assert_eq!(of("devices --json"), Ok(Command::Devices { json: true }));
+        let probe = |json, seconds, save: Option<&str>| {
+            let (config, source) = (vec![], "rtsp://a:b@c/d".into());
+            Ok(Command::Probe { config, source, json, seconds, save: save.map(PathBuf::from) })
+        };
+        assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None));
+        assert_eq!(of("probe --json --seconds 60 rtsp://a:b@c/d --save out"), probe(true, 60, Some("out")));
+        assert_eq!(action("status"), Action::Status);
+        assert_eq!(action("streams"), Action::Streams);
+        assert_eq!(action("passwd"), Action::Passwd);
+        assert_eq!(action("motion off"), Action::Motion { on: false, stream: None });
+        assert_eq!(action("motion on door"), Action::Motion { on: true, stream: Some("door".into()) });
+        assert_eq!(action("doorbell"), Action::Doorbell { stream: None });
+        assert_eq!(
+            action("play door a.wav"),
+            Action::Play { stream: "door".into(), file: Some("a.wav".into()) }
+        );
+        assert_eq!(action("play door"), Action::Play { stream: "door".into(), file: None });
+        assert_eq!(action("reload"), Action::Reload);
+        assert_eq!(action("kick 17"), Action::Kick { id: 17 });
+        assert_eq!(action("log"), Action::Log);
+        assert_eq!(
+            of("ctl --socket /run/s status"),
+            Ok(Command::Ctl { socket: Some("/run/s".into()), action: Action::Status })
+        );
+    }
+
+    #[test]
+    fn the_table_holds_no_command_that_the_parser_does_not_know() {
+        for entry in COMMANDS.iter().filter(|e| e.name != "ctl") {
+            let args = if entry.args.is_empty() { "" } else { "x" };
+            let command = of(&format!("{} {args}", entry.name)).unwrap();
+            assert!(!matches!(command, Command::Run { .. } | Command::Print(_)), "{}", entry.name);
+        }
+        for entry in CTL {
+            let args: Vec<_> = entry.args.iter().map(|a| if *a == "on|off" { "on" } else { "7" }).collect();
+            let action = action(&format!("{} {}", entry.name, args.join(" ")));
+            assert!((action == Action::Status) == (entry.name == "status"), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_the_nearest_right_word() {
+        for (line, what) in [
+            ("--strct", "unknown option `--strct`; did you mean `--strict`?"),
+            ("-x", "unknown option `-x`"),
+            ("chekc", "unknown command `chekc`; did you mean `check`?"),
+            ("elephant", "unknown command `elephant`"),
+            ("check --json", "unknown option `--json`"),
+            (
+                "ctl",
+                "ctl wants an action: status, streams, passwd, motion, doorbell, play, reload, kick, log",
+            ),
+            ("ctl stauts", "unknown action `stauts`; did you mean `status`?"),
+            ("ctl motion", "motion wants its on|off"),
+            ("ctl motion maybe", "motion is on or off, not `maybe`"),
+            ("ctl play", "play wants its STREAM"),
+            ("ctl kick bob", "`bob` is not a viewer's number"),
+            ("ctl reload now", "`now` is one argument too many"),
+            ("probe", "probe wants its SOURCE"),
+            ("probe a b", "`b` is one argument too many"),
+            ("probe --seconds 0 a", "--seconds is `0`; it takes a number from 1 to 3600"),
+            ("-c", "--config wants its FILE"),
+        ] {
+            let error = of(line).unwrap_err();
+            let first = error.lines().next().unwrap();
+            assert_eq!(first, format!("streamd: {what}"));
+            assert!(error.lines().nth(1).unwrap().starts_with("usage: streamd"), "{error}");
+        }
+        assert!(of("--strict=yes").unwrap_err().contains("--strict"));
+        assert!(
+            of("probe").unwrap_err().ends_with("usage: streamd probe [OPTIONS] SOURCE; more with --help")
+        );
+        let garbage = OsString::from_vec(vec![b'a', 0xff]);
+        assert!(parse([garbage]).unwrap_err().to_string().contains("is not UTF-8"));
+    }
+
+    #[test]
+    fn help_and_version_are_answers_and_not_errors() {
+        assert_eq!(of("-h"), Ok(Command::Print(help::help(&RUN))));
+        assert_eq!(of("ctl --help"), Ok(Command::Print(help::help(find(COMMANDS, "ctl").unwrap()))));
+        assert_eq!(of("--help probe"), Ok(Command::Print(help::help(find(COMMANDS, "probe").unwrap()))));
+        assert!(matches!(of("-v"), Ok(Command::Print(text)) if text.starts_with("streamd 0.")));
+        assert_eq!(of("-version"), of("--version"));
+    }
+}

@@ -1,12 +1,54 @@
-//! Configuration, start-up, live reload, command line, log.
+//! Configuration, start-up, live reload, command line, log. The roof: nothing but this room knows
+//! every other.
 
+pub mod api;
 pub mod args;
 pub mod config;
+mod ctl;
+mod devices;
 pub mod help;
 pub mod log;
+pub mod modules;
+mod probe;
+pub mod program;
+mod run;
 pub mod state;
 
-/// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use args::Command;
+use help::Exit;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs the program as its arguments say.
+pub fn main() -> ExitCode {
+    let command = match args::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            return Exit::Usage.into();
+        }
+    };
+    match command {
+        Command::Run { config, strict } => run::run(config, strict),
+        Command::Check { config } => run::check(&config).into(),
+        Command::Schema { docs: false } => print(&config::schema::schema()),
+        Command::Schema { docs: true } => print(&config::docs::docs()),
+        Command::Probe { config, source, json, seconds, save } => {
+            probe::probe(&config, &source, json, seconds, save.as_deref()).into()
+        }
+        Command::Devices { json } => print(&devices::list(json)),
+        Command::Ctl { socket, action } => ctl::ctl(socket.as_deref(), action).into(),
+        Command::Print(text) => print(&text),
+    }
+}
+
+/// Prints a text that was asked for; a reader that has gone is no error.
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+    let _ = out.flush();
+    Exit::Ok.into()
 }

@@ -333,7 +333,7 @@ impl Program {
             tell(problem);
         }
         let config = loaded.config.clone();
-        logging::set_secrets(loaded.secrets.words());
+        logging::set_secrets(loaded.secrets.clone());
         self.loaded.replace(loaded);
         self.faults.borrow_mut().clear();
         self.limits.track.set(config.memory.track);
@@ -438,6 +438,7 @@ pub fn configure_log(config: &Config) {
         levels,
         output: output.unwrap_or_default(),
         format: logging::Format::parse(config.log.format).unwrap_or_default(),
+        time: !config.log.time.is_empty(),
     };
     if let Err(e) = logging::configure(&settings) {
         log::error!(target: "app", "{e}");

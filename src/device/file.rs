@@ -7,7 +7,7 @@ use crate::container::wav;
 use crate::media::annexb::{AccessUnits, detect};
 use crate::media::convert::sample_bytes;
 use crate::media::nal::NalCodec;
-use crate::media::{Codec, CodecId, Media, Time, h264, h265};
+use crate::media::{Codec, CodecId, Media, Time};
 use crate::net::clock;
 use crate::net::worker::Worker;
 use crate::stream::{Close, Connect, Inlet, Link, Local, Peer, Producer, SourceError, SourceSpec, VideoInlet};
@@ -118,15 +118,8 @@ fn recognise(head: &[u8], fps: Option<&str>) -> Result<Kind, String> {
 
 fn describe(head: &[u8], codec: NalCodec) -> (Codec, Option<(u32, u32)>) {
     let mut sets = crate::media::parameter_sets::ParameterSets::new(codec);
-    let mut rate = None;
-    for nal in crate::media::annexb::nals(head) {
-        sets.look(nal);
-        rate = rate.or_else(|| match codec {
-            NalCodec::H264 if h264::unit_type(nal) == h264::nal_type::SPS => h264::Sps::parse(nal).ok()?.frame_rate(),
-            NalCodec::H265 if h265::unit_type(nal) == h265::nal_type::SPS => h265::Sps::parse(nal).ok()?.frame_rate(),
-            _ => None,
-        });
-    }
+    sets.unit(&mut crate::media::annexb::nals(head), &mut |_| {});
+    let rate = sets.info().and_then(|i| i.frame_rate);
     let mut described = Codec::new(codec.id());
     described.extra = Rc::from(sets.extra());
     (described, rate)

@@ -40,11 +40,11 @@ impl VideoInlet {
     /// Writes one access unit given as an Annex B byte stream. False if it holds no picture or
     /// cannot be decoded.
     pub fn push_annexb(&mut self, time: Time, unit: &[u8]) -> bool {
-        self.push_units(time, annexb::nals(unit))
+        self.push_units(time, &mut annexb::nals(unit))
     }
 
     /// Writes one access unit given as NAL units.
-    pub fn push_units<'a>(&mut self, time: Time, units: impl Iterator<Item = &'a [u8]>) -> bool {
+    pub fn push_units<'a>(&mut self, time: Time, units: &mut dyn Iterator<Item = &'a [u8]>) -> bool {
         self.inlet.truncate(0);
         let inlet = &mut self.inlet;
         let unit = self.sets.unit(units, &mut |nal| inlet.append_unit(nal));

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 pub use config::set_admin;
+pub use info::VERSION;
 pub use streams::stream_json;
 
 /// Adds a module's routes: each handler has the program, and nothing that changes something is done

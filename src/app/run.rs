@@ -1,0 +1,166 @@
+//! Starting and ending: the order in which the program comes up and goes down, and `check`.
+
+use super::api;
+use super::config::{Loaded, World, load};
+use super::help::Exit;
+use super::program::{End, Program, configure_log, tell};
+use super::{log as logging, modules};
+use crate::net::clock;
+use crate::net::signals::{Signals, Told};
+use crate::stream::SourceSpec;
+use smol::{LocalExecutor, future};
+use std::io::{IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+/// Reads the configuration as the arguments say.
+pub fn configuration(arguments: &[String]) -> Loaded {
+    let names = modules::names();
+    let env = |name: &str| std::env::var(name).ok();
+    load(arguments, &World { env: &env, modules: &names })
+}
+
+/// Serves until it is told to end.
+pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
+    logging::install();
+    // before any thread is there, because threads inherit what is blocked
+    let signals = Signals::new();
+    let loaded = configuration(&arguments);
+    logging::set_secrets(loaded.secrets.clone());
+    configure_log(&loaded.config);
+    for problem in &loaded.problems {
+        tell(problem);
+    }
+    if strict && loaded.has_errors() {
+        log::error!(target: "app", "--strict: not started, because the configuration is wrong");
+        logging::flush();
+        return Exit::Config.into();
+    }
+    let executor = Rc::new(LocalExecutor::new());
+    let program = Program::new(executor.clone(), arguments, loaded);
+    let end = smol::block_on(executor.run(serve(&program, signals)));
+    program.close();
+    // tasks that were cancelled let go of their sockets and devices here
+    for _ in 0..1000 {
+        if !executor.try_tick() {
+            break;
+        }
+    }
+    logging::flush();
+    match end {
+        End::Exit(code) => code.into(),
+        End::Restart => {
+            let error = match std::env::current_exe() {
+                Ok(path) => std::process::Command::new(path).args(std::env::args_os().skip(1)).exec(),
+                Err(error) => error,
+            };
+            log::error!(target: "app", "cannot start again: {error}");
+            logging::flush();
+            Exit::Failed.into()
+        }
+    }
+}
+
+async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End {
+    program.executor.spawn(logging::tell_repetitions()).detach();
+    let _routes = api::serve(program);
+    program.start();
+    if !program.serves() {
+        log::error!(target: "app", "nothing can be served, see above; streamd ends");
+        return End::Exit(Exit::Failed as u8);
+    }
+    announce(program);
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::warn!(target: "app", "signals cannot be listened to: {error}; only a hard kill ends streamd");
+            return program.ended().await;
+        }
+    };
+    loop {
+        let told = future::or(async { Ok(program.ended().await) }, async { Err(signals.next().await) });
+        match told.await {
+            Ok(end) => return end,
+            Err(Ok(Told::End)) => {
+                log::info!(target: "app", "told to end");
+                return End::Exit(Exit::Ok as u8);
+            }
+            Err(Ok(Told::Reload)) => {
+                // what was wrong has been told; everything runs on
+                let _ = program.reload();
+            }
+            Err(Err(error)) => {
+                log::warn!(target: "app", "signals cannot be listened to: {error}");
+                return program.ended().await;
+            }
+        }
+    }
+}
+
+/// Says what is being served: in the log, and to a person who looks at the terminal.
+fn announce(program: &Rc<Program>) {
+    let took = clock::now().since(program.started).as_micros();
+    let names: Vec<String> = program.hall.streams().iter().map(|s| s.name().to_owned()).collect();
+    let names = if names.is_empty() { "no streams".into() } else { names.join(", ") };
+    let listening = program.listening.borrow().join(", ");
+    log::info!(
+        target: "app",
+        "streamd {} serves {names} at {} after {took} µs",
+        api::VERSION,
+        if listening.is_empty() { "the control socket only" } else { &listening },
+    );
+    if !std::io::stdout().is_terminal() {
+        return;
+    }
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "\nstreamd {}", api::VERSION);
+    for line in program.listening.borrow().iter() {
+        let _ = writeln!(out, "  {line}");
+    }
+    for stream in program.hall.streams() {
+        let _ = writeln!(out, "  stream {}", stream.name());
+    }
+    for line in program.faults.borrow().iter() {
+        let _ = writeln!(out, "  off: {}", program.loaded().secrets.mask(line));
+    }
+    let _ = writeln!(out);
+}
+
+/// Reads the configuration and reports.
+pub fn check(arguments: &[String]) -> Exit {
+    let loaded = configuration(arguments);
+    let mut out = std::io::stdout().lock();
+    let mut wrong = loaded.has_errors();
+    for problem in &loaded.problems {
+        let word = match problem.severity {
+            super::config::Severity::Note => "note",
+            super::config::Severity::Warning => "warning",
+            super::config::Severity::Error => "error",
+        };
+        let _ = writeln!(out, "{word}: {problem}");
+    }
+    // what only the sources themselves can tell
+    let executor = Rc::new(LocalExecutor::new());
+    let program = Program::new(executor, arguments.to_vec(), loaded);
+    let config = program.loaded().config.clone();
+    modules::register(&program.hall, &|module| config.starts(module));
+    for stream in &config.streams {
+        for source in &stream.sources {
+            let found = match SourceSpec::parse(&source.url) {
+                Ok(spec) if spec.is_template() => continue,
+                Ok(spec) => program.hall.check(&spec).map_err(|e| e.to_string()),
+                Err(e) => Err(e.to_string()),
+            };
+            if let Err(sentence) = found {
+                wrong = true;
+                let sentence = program.loaded().secrets.mask(&sentence).into_owned();
+                let _ = writeln!(out, "error: {}: streams.{}: {sentence}", source.at, stream.name);
+            }
+        }
+    }
+    if !wrong {
+        let _ = writeln!(out, "{} streams, nothing wrong", config.streams.len());
+    }
+    if wrong { Exit::Config } else { Exit::Ok }
+}

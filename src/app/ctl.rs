@@ -5,7 +5,7 @@ use super::api::VERSION;
 use super::args::Action;
 use super::help::Exit;
 use super::run::configuration;
-use crate::net::http::{client, percent_encode};
+use crate::net::http::client;
 use crate::net::json::{self, Value, Writer};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -44,6 +44,12 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
         let _ = out.write_all(b"\n");
     }
     Exit::Ok
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut out = String::new();
+    crate::net::http::percent_encode(&mut out, text);
+    out
 }
 
 fn request(action: &Action) -> Result<(&'static str, String, String), String> {

@@ -2,7 +2,7 @@
 //! which schemes it dials, and which codecs it gives and takes. `docs/formats.md` is made from it.
 
 use crate::device;
-use crate::media::CodecId;
+use crate::media::CodecId::{self, *};
 use crate::stream::{Connect, Hall};
 use std::fmt::Write;
 use std::rc::Rc;
@@ -49,8 +49,6 @@ pub const SOURCES: &[SourceKind] = &[
         example: "file:/media/bell.wav",
     },
 ];
-
-use CodecId::{Aac, H264, H265, L16, Opus, Pcma, Pcml, Pcmu};
 
 /// What gives and takes which codecs.
 pub const FORMATS: &[Format] = &[

@@ -68,7 +68,7 @@ fn info(program: &Program, request: &Request) -> String {
     w.key("read_only").bool(loaded.config.api.read_only);
     w.key("pid").uint(u64::from(std::process::id()));
     w.key("rtsp").begin_object();
-    if cfg!(feature = "rtsp") {
+    if crate::app::modules::names().contains(&"rtsp") {
         if let Some(address) = loaded.config.rtsp.listen.first() {
             w.key("listen").string(&address.to_string());
         }

@@ -3,13 +3,21 @@
 //! a file or a clock.
 
 pub mod aac;
+pub mod annexb;
+pub mod bits;
 mod codec;
 pub mod convert;
 pub mod encode;
 pub mod g711;
+pub mod h264;
+pub mod h265;
+pub mod jpeg;
+pub mod nal;
 pub mod opus;
+pub mod parameter_sets;
 pub mod pcm;
 pub mod rtptime;
+pub mod sei;
 #[cfg(test)]
 pub(crate) mod testing;
 mod time;

@@ -209,7 +209,7 @@ impl Authenticator {
         let algorithm = match &nonce {
             // Some clients hash as they were asked to and do not say so.
             Some((algorithm, _)) => *algorithm,
-            None if answer.algorithm.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
+            None if answer.response.len() == 64 => Algorithm::Sha256,
             None => Algorithm::Md5,
         };
         let qop = answer.qop.is_empty() || answer.qop == "auth";

@@ -182,7 +182,7 @@ fn same_site(head: &Head) -> bool {
     }
     let mut origins = head.fields.all("origin");
     let Some(origin) = origins.next() else {
-        return !head.fields.get("sec-fetch-site").is_some_and(|s| s == "cross-site");
+        return head.fields.get("sec-fetch-site").is_none_or(|s| s != "cross-site");
     };
     let host = std::str::from_utf8(origin).ok().and_then(|o| o.split_once("://")).map(|(_, host)| host);
     let Some(host) = host.filter(|_| origins.next().is_none()) else { return false };

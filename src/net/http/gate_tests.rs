@@ -43,7 +43,7 @@ fn viewer() -> Users {
 const AUTH: &str = "Authorization: Basic djpw\r\n";
 
 fn ask_at(h: &House, line: &str, fields: &str, from: &str, now: Time) -> Response {
-    let host = if fields.contains("Host:") { "" } else { "Host: 192.168.1.9:1984\r\n" };
+    let host = if fields.starts_with("Host:") { "" } else { "Host: 192.168.1.9:1984\r\n" };
     let head = Head::parse(format!("{line} HTTP/1.1\r\n{host}{fields}\r\n").as_bytes()).unwrap();
     let peer = Peer {
         remote: from.parse().ok().map(|ip: IpAddr| (ip, 5000).into()),

@@ -412,7 +412,7 @@ impl Inbox {
             // Some old clients send an empty line after a body; one is forgiven.
             let skip = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
             match bytes.get(skip) {
-                Some(&c) if !is_token(c) && !(c == b'\r' && skip == 0 && bytes.len() == 1) => {
+                Some(&c) if !(is_token(c) || c == b'\r' && skip == 0 && bytes.len() == 1) => {
                     return bad("this is not an HTTP request");
                 }
                 Some(b'\r') | None => return Ok(None),

@@ -1,8 +1,9 @@
 //! What a handler answers, and how it stands on the wire. Every answer has a length, chunks, or
 //! ends with the connection; nothing a handler passes can break out of its header line.
 
+use super::connection::{BodyWriter, Taken};
 use super::message::{Head, Method, Version};
-use super::server::{BodyWriter, Taken};
+
 use smol::future::BoxedLocal;
 use std::borrow::Cow;
 use std::future::Future;

@@ -268,7 +268,13 @@ pub fn parse(text: &Text) -> Result<Document, YamlError> {
                 builder.event(event, start, end.max(start))?;
             }
             Err(error) => {
-                let at = text.place(text.origin(offsets.byte(error.marker().index()), false));
+                let mut at = offsets.byte(error.marker().index());
+                // The parser has just passed the tab that it complains about.
+                let tab = |at: usize| expanded.as_bytes().get(at) == Some(&b'\t');
+                if error.info().contains("tab") && at > 0 && !tab(at) && tab(at - 1) {
+                    at -= 1;
+                }
+                let at = text.place(text.origin(at, false));
                 return Err(YamlError { at, sentence: explain(&error) });
             }
         }
@@ -328,12 +334,31 @@ impl Builder<'_> {
         Node { value, at: self.text.place(start), start, end, flow: false, borrowed: false }
     }
 
+    /// The next byte that is neither white space nor in a comment: the parser may say that a list
+    /// begins where the line of its key goes on.
+    fn skip_blank(&self, start: usize) -> usize {
+        let text = self.text.original.get(start..).unwrap_or("");
+        let mut rest = text.trim_start();
+        while rest.starts_with('#') {
+            rest = rest.find('\n').and_then(|end| rest.get(end..)).unwrap_or("").trim_start();
+        }
+        if rest.is_empty() { start } else { start + text.len() - rest.len() }
+    }
+
     fn open(&mut self, value: Value, anchor: usize, start: usize, end: usize) -> Result<(), YamlError> {
         self.charge(1, start)?;
         if self.stack.len() >= MAX_DEPTH {
             return self.fail(start, format!("nested more than {MAX_DEPTH} levels deep"));
         }
-        let mut node = self.node(value, start, end);
+        let mut start = self.skip_blank(start);
+        let text = self.text.original.as_bytes();
+        if matches!(value, Value::Seq(_)) && !matches!(text.get(start), Some(b'[' | b'-' | b'&' | b'!')) {
+            // A list in line with its key: the parser counts from the first item, not from its dash.
+            let before = text.get(..start).unwrap_or(&[]);
+            let dash = before.iter().rposition(|b| !b.is_ascii_whitespace());
+            start = dash.filter(|at| text.get(*at) == Some(&b'-')).unwrap_or(start);
+        }
+        let mut node = self.node(value, start, end.max(start));
         let last = self.text.original.as_bytes().get(node.end.saturating_sub(1));
         node.flow = matches!(last, Some(b'{' | b'[')) && node.end > start
             || self.stack.last().is_some_and(|frame| frame.node.flow);

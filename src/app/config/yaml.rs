@@ -359,8 +359,8 @@ impl Builder<'_> {
             start = dash.filter(|at| text.get(*at) == Some(&b'-')).unwrap_or(start);
         }
         let mut node = self.node(value, start, end.max(start));
-        let last = self.text.original.as_bytes().get(node.end.saturating_sub(1));
-        node.flow = matches!(last, Some(b'{' | b'[')) && node.end > start
+        let raw = self.text.original.get(start..).unwrap_or("");
+        node.flow = without_properties(raw).starts_with(['{', '['])
             || self.stack.last().is_some_and(|frame| frame.node.flow);
         self.stack.push(Frame { node, anchor, key: None, twice: false });
         Ok(())
@@ -407,9 +407,15 @@ impl Builder<'_> {
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(frame) = self.stack.pop() else { return Ok(()) };
                 let mut node = frame.node;
-                let bracket = self.text.original.as_bytes().get(end.saturating_sub(1));
-                if node.flow && matches!(bracket, Some(b'}' | b']')) {
-                    node.end = end.max(node.end);
+                // The event begins at the bracket and may end behind the comment that follows it.
+                // With a trailing comma it begins there.
+                let byte = |at: usize| self.text.original.as_bytes().get(at).copied();
+                let comma = node.flow && byte(start) == Some(b',');
+                let start = if comma { self.skip_blank(start + 1) } else { start };
+                let bracket = byte(start);
+                let own = if matches!(node.value, Value::Seq(_)) { b']' } else { b'}' };
+                if node.flow && bracket == Some(own) {
+                    node.end = start + 1;
                 } else {
                     // A block ends where its last value ends, not where the next one begins.
                     let last = match &node.value {
@@ -447,6 +453,18 @@ impl Builder<'_> {
                 node.start = key.end + if colon.starts_with(':') { skipped + 1 } else { 0 };
                 node.end = node.start;
                 node.at = self.text.place(key.start);
+            }
+            let first = self.text.original.as_bytes().get(node.start);
+            if matches!(node.value, Value::Scalar { quoted: true, .. })
+                && !node.borrowed
+                && !matches!(first, Some(b'"' | b'\'' | b'|' | b'>' | b'&' | b'!'))
+            {
+                // A block of text: the parser counts from its first line, not from its header.
+                let after = self.text.original.get(key.end..).unwrap_or("");
+                let header = after.trim_start_matches([' ', '\t', ':']);
+                if header.starts_with(['|', '>']) {
+                    node.start = key.end + after.len() - header.len();
+                }
             }
             if anchor > 0 {
                 self.anchors.push((anchor, node.clone()));
@@ -522,6 +540,16 @@ impl Node {
             _ => false,
         }
     }
+}
+
+/// A value's bytes without an anchor or tag in front of it.
+pub fn without_properties(raw: &str) -> &str {
+    let mut raw = raw;
+    while raw.starts_with(['&', '!']) {
+        let word = raw.find(char::is_whitespace).unwrap_or(raw.len());
+        raw = raw.get(word..).unwrap_or("").trim_start();
+    }
+    raw
 }
 
 /// The parser's words in words for a person.

@@ -456,6 +456,7 @@ impl Reader<'_> {
     }
 
     fn report_lacking(&mut self) {
+        self.lacking.sort_by(|a, b| a.1.cmp(&b.1));
         let Some((_, first)) = self.lacking.first() else { return };
         let first = first.clone();
         let mut names = String::new();

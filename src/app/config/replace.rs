@@ -129,16 +129,9 @@ fn is_secret(path: &[String]) -> bool {
 
 /// The bytes of a value without an anchor or tag in front of it.
 fn body<'a>(text: &'a str, node: &Node) -> (usize, &'a str) {
-    let mut start = node.start;
-    let mut raw = text.get(node.start..node.end).unwrap_or("");
-    while raw.starts_with(['&', '!']) {
-        let word = raw.find(char::is_whitespace).unwrap_or(raw.len());
-        let rest = raw.get(word..).unwrap_or("");
-        let trimmed = rest.trim_start();
-        start += raw.len() - trimmed.len();
-        raw = trimmed;
-    }
-    (start, raw)
+    let whole = text.get(node.start..node.end).unwrap_or("");
+    let raw = yaml::without_properties(whole);
+    (node.start + whole.len() - raw.len(), raw)
 }
 
 /// True for `${NAME}` and nothing else: it tells no secret.

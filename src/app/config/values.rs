@@ -214,7 +214,7 @@ fn part(text: &str) -> Option<(i64, &str, &str)> {
     if number.contains('.') {
         let mut weight = 100;
         for digit in fraction.bytes() {
-            thousandths += i64::from(digit.wrapping_sub(b'0').min(9)) * weight;
+            thousandths = thousandths.checked_add(i64::from(digit.wrapping_sub(b'0').min(9)) * weight)?;
             weight /= 10;
         }
         if fraction.is_empty() || fraction.contains('.') {
@@ -307,7 +307,7 @@ mod tests {
             ("1..5s", None),
             ("1.s", None),
             ("99999999999999999999", None),
-            ("9223372036854775", None),
+            ("9223372036854776", None),
             ("500ms5", None),
             ("3s4", None),
         ] {

@@ -506,7 +506,7 @@ fn bare(text: &str) -> bool {
     let (Some(first), Some(last)) = (text.bytes().next(), text.bytes().last()) else { return false };
     let first_good = first.is_ascii_alphanumeric() || matches!(first, b'/' | b'_') || first >= 0x80;
     first_good
-        && last != b':'
+        && !matches!(last, b':' | b'-' | b'?')
         && last != b' '
         && !text.chars().any(|c| {
             c.is_control() || matches!(c, '"' | '\'' | '\\' | '[' | ']' | '{' | '}' | ',' | '`' | '\u{feff}')

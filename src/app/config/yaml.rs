@@ -268,7 +268,13 @@ pub fn parse(text: &Text) -> Result<Document, YamlError> {
                 builder.event(event, start, end.max(start))?;
             }
             Err(error) => {
-                let at = text.place(text.origin(offsets.byte(error.marker().index()), false));
+                let mut at = offsets.byte(error.marker().index());
+                // The parser has just passed the tab that it complains about.
+                let tab = |at: usize| expanded.as_bytes().get(at) == Some(&b'\t');
+                if error.info().contains("tab") && at > 0 && !tab(at) && tab(at - 1) {
+                    at -= 1;
+                }
+                let at = text.place(text.origin(at, false));
                 return Err(YamlError { at, sentence: explain(&error) });
             }
         }
@@ -328,14 +334,33 @@ impl Builder<'_> {
         Node { value, at: self.text.place(start), start, end, flow: false, borrowed: false }
     }
 
+    /// The next byte that is neither white space nor in a comment: the parser may say that a list
+    /// begins where the line of its key goes on.
+    fn skip_blank(&self, start: usize) -> usize {
+        let text = self.text.original.get(start..).unwrap_or("");
+        let mut rest = text.trim_start();
+        while rest.starts_with('#') {
+            rest = rest.find('\n').and_then(|end| rest.get(end..)).unwrap_or("").trim_start();
+        }
+        if rest.is_empty() { start } else { start + text.len() - rest.len() }
+    }
+
     fn open(&mut self, value: Value, anchor: usize, start: usize, end: usize) -> Result<(), YamlError> {
         self.charge(1, start)?;
         if self.stack.len() >= MAX_DEPTH {
             return self.fail(start, format!("nested more than {MAX_DEPTH} levels deep"));
         }
-        let mut node = self.node(value, start, end);
-        let last = self.text.original.as_bytes().get(node.end.saturating_sub(1));
-        node.flow = matches!(last, Some(b'{' | b'[')) && node.end > start
+        let mut start = self.skip_blank(start);
+        let text = self.text.original.as_bytes();
+        if matches!(value, Value::Seq(_)) && !matches!(text.get(start), Some(b'[' | b'-' | b'&' | b'!')) {
+            // A list in line with its key: the parser counts from the first item, not from its dash.
+            let before = text.get(..start).unwrap_or(&[]);
+            let dash = before.iter().rposition(|b| !b.is_ascii_whitespace());
+            start = dash.filter(|at| text.get(*at) == Some(&b'-')).unwrap_or(start);
+        }
+        let mut node = self.node(value, start, end.max(start));
+        let raw = self.text.original.get(start..).unwrap_or("");
+        node.flow = without_properties(raw).starts_with(['{', '['])
             || self.stack.last().is_some_and(|frame| frame.node.flow);
         self.stack.push(Frame { node, anchor, key: None, twice: false });
         Ok(())
@@ -382,9 +407,15 @@ impl Builder<'_> {
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(frame) = self.stack.pop() else { return Ok(()) };
                 let mut node = frame.node;
-                let bracket = self.text.original.as_bytes().get(end.saturating_sub(1));
-                if node.flow && matches!(bracket, Some(b'}' | b']')) {
-                    node.end = end.max(node.end);
+                // The event begins at the bracket and may end behind the comment that follows it.
+                // With a trailing comma it begins there.
+                let byte = |at: usize| self.text.original.as_bytes().get(at).copied();
+                let comma = node.flow && byte(start) == Some(b',');
+                let start = if comma { self.skip_blank(start + 1) } else { start };
+                let bracket = byte(start);
+                let own = if matches!(node.value, Value::Seq(_)) { b']' } else { b'}' };
+                if node.flow && bracket == Some(own) {
+                    node.end = start + 1;
                 } else {
                     // A block ends where its last value ends, not where the next one begins.
                     let last = match &node.value {
@@ -422,6 +453,18 @@ impl Builder<'_> {
                 node.start = key.end + if colon.starts_with(':') { skipped + 1 } else { 0 };
                 node.end = node.start;
                 node.at = self.text.place(key.start);
+            }
+            let first = self.text.original.as_bytes().get(node.start);
+            if matches!(node.value, Value::Scalar { quoted: true, .. })
+                && !node.borrowed
+                && !matches!(first, Some(b'"' | b'\'' | b'|' | b'>' | b'&' | b'!'))
+            {
+                // A block of text: the parser counts from its first line, not from its header.
+                let after = self.text.original.get(key.end..).unwrap_or("");
+                let header = after.trim_start_matches([' ', '\t', ':']);
+                if header.starts_with(['|', '>']) {
+                    node.start = key.end + after.len() - header.len();
+                }
             }
             if anchor > 0 {
                 self.anchors.push((anchor, node.clone()));
@@ -497,6 +540,16 @@ impl Node {
             _ => false,
         }
     }
+}
+
+/// A value's bytes without an anchor or tag in front of it.
+pub fn without_properties(raw: &str) -> &str {
+    let mut raw = raw;
+    while raw.starts_with(['&', '!']) {
+        let word = raw.find(char::is_whitespace).unwrap_or(raw.len());
+        raw = raw.get(word..).unwrap_or("").trim_start();
+    }
+    raw
 }
 
 /// The parser's words in words for a person.

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use streamd::media::{Codec, CodecId, Kind, Media, Time};
 use streamd::stream::{
-    AttachError, Bounds, Close, Connect, Hall, Inlet, Join, Link, Local, Peer, Producer, Reader, SourceError, SourceSpec,
-    State, Step, Stream, Voice, Wish,
+    AttachError, Bounds, Close, Connect, Hall, Inlet, Join, Link, Local, Peer, Producer, Reader, SourceError,
+    SourceSpec, State, Step, Stream, Voice, Wish,
 };
 
 /// The strings of the puppet.
@@ -196,10 +196,16 @@ fn a_late_viewer_gets_the_picture_at_once_and_is_not_late_afterwards() {
     }
     assert_eq!((times[0].0, times[0].1), (0, 50), "begins with the key frame");
     assert_eq!(times.len(), 80, "and has the whole backlog of picture and sound at once");
-    assert!(at(89).since(times[0].2) <= Duration::from_millis(40), "squeezed: the first picture is shown as if it were now");
+    assert!(
+        at(89).since(times[0].2) <= Duration::from_millis(40),
+        "squeezed: the first picture is shown as if it were now"
+    );
     for track in 0..2 {
         let own: Vec<_> = times.iter().filter(|t| t.0 == track).collect();
-        assert!(own.windows(2).all(|w| w[1].2.since(w[0].2) >= Duration::from_micros(12)), "times strictly increase");
+        assert!(
+            own.windows(2).all(|w| w[1].2.since(w[0].2) >= Duration::from_micros(12)),
+            "times strictly increase"
+        );
         assert_eq!(own.last().unwrap().2, at(89));
     }
     stage.picture(90, false, 1000);
@@ -369,7 +375,9 @@ fn a_codec_change_comes_in_order_to_every_reader() {
         let mut order = Vec::new();
         while let Some(step) = reader.step() {
             match step {
-                Step::Codec(0, codec) => order.push(format!("codec {}", String::from_utf8_lossy(&codec.extra))),
+                Step::Codec(0, codec) => {
+                    order.push(format!("codec {}", String::from_utf8_lossy(&codec.extra)))
+                }
                 Step::Frame(0) => {
                     order.push(format!("frame {}", reader.frame(0).unwrap().seq));
                     reader.done(0);

@@ -24,7 +24,8 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
         Ok(answer) => answer,
         Err(error) => {
             let place = socket.display();
-            let _ = writeln!(std::io::stderr(), "streamd ctl: {place}: {error}; is streamd {VERSION} running?");
+            let _ =
+                writeln!(std::io::stderr(), "streamd ctl: {place}: {error}; is streamd {VERSION} running?");
             return Exit::Unavailable;
         }
     };
@@ -65,7 +66,9 @@ fn request(action: &Action) -> Result<(&'static str, String, String), String> {
             w.begin_object().key("password").string(&password()?).end_object();
             ("POST", "/api/setup".into(), w.finish())
         }
-        Action::Motion { on, stream } => ("POST", format!("{}&on={on}", event("motion", stream)), String::new()),
+        Action::Motion { on, stream } => {
+            ("POST", format!("{}&on={on}", event("motion", stream)), String::new())
+        }
         Action::Doorbell { stream } => ("POST", event("doorbell", stream), String::new()),
         Action::Play { stream, file } => {
             let src = match file {

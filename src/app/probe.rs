@@ -107,18 +107,27 @@ struct Report {
     tracks: Vec<(Codec, Seen)>,
 }
 
-async fn watch(program: &Rc<Program>, source: &str, seconds: u32, save: Option<&Path>) -> Result<Report, String> {
+async fn watch(
+    program: &Rc<Program>,
+    source: &str,
+    seconds: u32,
+    save: Option<&Path>,
+) -> Result<Report, String> {
     let texts = match program.loaded().config.stream(source) {
         Some(stream) => stream.sources.iter().map(|s| s.url.clone()).collect(),
         None => vec![source.to_owned()],
     };
-    let specs: Result<Vec<_>, _> = texts.iter().map(|t| SourceSpec::parse(t).map_err(|e| e.to_string())).collect();
+    let specs: Result<Vec<_>, _> =
+        texts.iter().map(|t| SourceSpec::parse(t).map_err(|e| e.to_string())).collect();
     let stream = program.hall.set("probe", specs?).map_err(|e| e.to_string())?;
     let all = |kind| Wish { all: true, ..Wish::any(kind) };
     let wishes = [all(Kind::Video), all(Kind::Audio), all(Kind::Data)];
     // from the beginning of what the source gives, with true times
     let join = Join::Back(Duration::from_secs(3600));
-    let mut reader = stream.attach(&wishes, join, Peer { format: "probe", ..Peer::default() }).await.map_err(|e| e.to_string())?;
+    let mut reader = stream
+        .attach(&wishes, join, Peer { format: "probe", ..Peer::default() })
+        .await
+        .map_err(|e| e.to_string())?;
     let mut files = Files::open(&reader, save)?;
     let mut tracks: Vec<(Codec, Seen)> =
         (0..reader.len()).filter_map(|at| Some(((*reader.codec(at)?).clone(), Seen::default()))).collect();
@@ -138,7 +147,8 @@ async fn watch(program: &Rc<Program>, source: &str, seconds: u32, save: Option<&
             }
             Some(Step::Frame(at)) => {
                 let codec = reader.codec(at);
-                if let (Some(shown), Some(track), Some(codec)) = (reader.frame(at), tracks.get_mut(at), codec) {
+                if let (Some(shown), Some(track), Some(codec)) = (reader.frame(at), tracks.get_mut(at), codec)
+                {
                     track.0 = (*codec).clone();
                     track.1.count(shown.time, shown.meta.key, shown.gap, shown.data.len());
                     files.write(at, &codec, shown.meta.key, &shown.data)?;
@@ -180,7 +190,9 @@ impl Report {
                 w.key("rate").uint(u64::from(codec.rate));
                 w.key("channels").uint(u64::from(codec.channels));
             }
-            if let Some(info) = NalCodec::of(codec.id).and_then(|c| ParameterSets::from_extra(c, &codec.extra).info()) {
+            if let Some(info) =
+                NalCodec::of(codec.id).and_then(|c| ParameterSets::from_extra(c, &codec.extra).info())
+            {
                 w.key("width").uint(u64::from(info.width));
                 w.key("height").uint(u64::from(info.height));
                 w.key("profile").string(&info.profile.to_string());
@@ -215,7 +227,9 @@ impl Report {
         for (codec, seen) in &self.tracks {
             let fps = seen.rate_milli();
             let mut line = format!("  {codec}");
-            if let Some(info) = NalCodec::of(codec.id).and_then(|c| ParameterSets::from_extra(c, &codec.extra).info()) {
+            if let Some(info) =
+                NalCodec::of(codec.id).and_then(|c| ParameterSets::from_extra(c, &codec.extra).info())
+            {
                 line.push_str(&format!(" {}x{}, {}", info.width, info.height, info.profile));
             }
             line.push_str(&format!(
@@ -228,7 +242,9 @@ impl Report {
             match seen.gop {
                 Some((a, b)) if a == b => line.push_str(&format!(", a key frame every {a} frames")),
                 Some((a, b)) => line.push_str(&format!(", a key frame every {a} to {b} frames")),
-                None if codec.id.has_key_frames() => line.push_str(&format!(", {} key frame(s) seen", seen.keys)),
+                None if codec.id.has_key_frames() => {
+                    line.push_str(&format!(", {} key frame(s) seen", seen.keys))
+                }
                 None => {}
             }
             if seen.gaps > 0 {

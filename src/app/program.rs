@@ -181,7 +181,9 @@ impl Program {
                 Ok(spec) if spec.is_template() => {}
                 Ok(spec) => match self.hall.check(&spec) {
                     Ok(()) => sources.push(spec),
-                    Err(e) => self.fault(format!("{}: streams.{name}: {}: {e}", source.at, mask_url(&source.url))),
+                    Err(e) => {
+                        self.fault(format!("{}: streams.{name}: {}: {e}", source.at, mask_url(&source.url)))
+                    }
                 },
                 Err(e) => self.fault(format!("{}: streams.{name}: {e}", source.at)),
             }
@@ -340,7 +342,11 @@ impl Program {
         if changes.touches("log") {
             configure_log(&config);
         }
-        if changes.touches("users") || changes.touches("open") || changes.touches("api") || changes.touches("rtsp") {
+        if changes.touches("users")
+            || changes.touches("open")
+            || changes.touches("api")
+            || changes.touches("rtsp")
+        {
             self.set_users(&config);
         }
         for name in &changes.removed {
@@ -424,7 +430,8 @@ pub fn tell(problem: &super::config::Problem) {
 
 /// Sets the log up as configured.
 pub fn configure_log(config: &Config) {
-    let mut levels = logging::Levels::all(logging::parse_level(config.log.level).unwrap_or(log::LevelFilter::Info));
+    let mut levels =
+        logging::Levels::all(logging::parse_level(config.log.level).unwrap_or(log::LevelFilter::Info));
     for (module, level) in &config.log_levels {
         if let Some(level) = logging::parse_level(level) {
             levels.set(module, level);

@@ -10,7 +10,9 @@ use crate::media::nal::NalCodec;
 use crate::media::{Codec, CodecId, Media, Time};
 use crate::net::clock;
 use crate::net::worker::Worker;
-use crate::stream::{Close, Connect, Inlet, Link, Local, Peer, Producer, SourceError, SourceSpec, VideoInlet};
+use crate::stream::{
+    Close, Connect, Inlet, Link, Local, Peer, Producer, SourceError, SourceSpec, VideoInlet,
+};
 use async_io::Timer;
 use std::cell::RefCell;
 use std::fs::File;
@@ -69,7 +71,8 @@ impl Connect for Files {
             });
             let opened = job.map_err(|e| SourceError::Dial(e.to_string()))?.await;
             let (file, head) = opened.map_err(|e| SourceError::Dial(format!("file {place}: {e}")))?;
-            let kind = recognise(&head, spec2.param("fps")).map_err(|e| SourceError::Dial(format!("file {place}: {e}")))?;
+            let kind = recognise(&head, spec2.param("fps"))
+                .map_err(|e| SourceError::Dial(format!("file {place}: {e}")))?;
             let again = spec.param("loop").is_some();
             Ok(Box::new(Player { file, kind, again, worker, path: place }) as Box<dyn Producer>)
         })
@@ -264,7 +267,8 @@ impl Player {
                     let last = piece.is_empty();
                     buf.extend_from_slice(&piece);
                     if !begun {
-                        let (used, found) = reader.read(&buf).map_err(|e| SourceError::Lost(e.to_string()))?;
+                        let (used, found) =
+                            reader.read(&buf).map_err(|e| SourceError::Lost(e.to_string()))?;
                         buf.drain(..used);
                         begun = found.is_some();
                     }

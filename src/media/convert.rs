@@ -234,15 +234,22 @@ mod tests {
     #[test]
     fn what_cannot_be_is_said() {
         let pcm = Codec::audio(CodecId::Pcml, 16000, 1);
-        assert_eq!(Convert::new(&Codec::new(CodecId::Mpa), &pcm).err(), Some(ConvertError::From(CodecId::Mpa)));
-        assert_eq!(Convert::new(&pcm, &Codec::new(CodecId::G722)).err(), Some(ConvertError::To(CodecId::G722)));
+        assert_eq!(
+            Convert::new(&Codec::new(CodecId::Mpa), &pcm).err(),
+            Some(ConvertError::From(CodecId::Mpa))
+        );
+        assert_eq!(
+            Convert::new(&pcm, &Codec::new(CodecId::G722)).err(),
+            Some(ConvertError::To(CodecId::G722))
+        );
     }
 
     #[cfg(feature = "opus")]
     #[test]
     fn opus_packets_last_twenty_milliseconds() {
         let second = vec![0; 16000 * 2];
-        let (_, samples, frames) = run(&Codec::audio(CodecId::Pcml, 16000, 1), &Codec::new(CodecId::Opus), &second);
+        let (_, samples, frames) =
+            run(&Codec::audio(CodecId::Pcml, 16000, 1), &Codec::new(CodecId::Opus), &second);
         assert_eq!((samples, frames), (16000, 50));
     }
 

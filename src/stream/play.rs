@@ -59,7 +59,8 @@ impl Stream {
             Err(AttachError::Busy) => return Err(PlayError::Speaker(AttachError::Busy)),
             Err(_) => {
                 let (talk, lease) = self.talk(&[], Voice::Played).await.map_err(PlayError::Speaker)?;
-                let (pipe, _) = Pipe::new(&codec, talk.codec()).map_err(|e| PlayError::Codec(e.to_string()))?;
+                let (pipe, _) =
+                    Pipe::new(&codec, talk.codec()).map_err(|e| PlayError::Codec(e.to_string()))?;
                 (talk, lease, Some(pipe))
             }
         };

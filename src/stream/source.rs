@@ -421,7 +421,9 @@ fn outlets(medias: Vec<Media>, mut old: Vec<Outlet>, bounds: &dyn Fn(Kind) -> Bo
     for media in medias.into_iter().take(MEDIAS) {
         let Some(codec) = media.codecs.first().cloned() else { continue };
         let same = old.iter().position(|o| match o {
-            Outlet::Track(m, t) => m.direction == media.direction && t.codec().id == codec.id && !t.is_closed(),
+            Outlet::Track(m, t) => {
+                m.direction == media.direction && t.codec().id == codec.id && !t.is_closed()
+            }
             Outlet::Speaker(m, _) => m.direction == media.direction && m.codecs == media.codecs,
         });
         let outlet = match (same.map(|at| old.remove(at)), media.direction) {

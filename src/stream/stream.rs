@@ -300,9 +300,10 @@ impl Stream {
                     let rate = if wanted.rate == 0 { has.rate } else { wanted.rate };
                     let channels = if wanted.channels == 0 { has.channels } else { wanted.channels };
                     let wanted = Codec { rate, channels, ..wanted.clone() };
-                    let known = self.derived.borrow().iter().filter_map(Weak::upgrade).find(|d| {
-                        Rc::ptr_eq(&d.from, &track) && d.wanted == wanted && !d.track.is_closed()
-                    });
+                    let known =
+                        self.derived.borrow().iter().filter_map(Weak::upgrade).find(|d| {
+                            Rc::ptr_eq(&d.from, &track) && d.wanted == wanted && !d.track.is_closed()
+                        });
                     if known.is_some() {
                         return known;
                     }

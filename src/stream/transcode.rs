@@ -88,7 +88,8 @@ impl Pipe {
 
     fn settle(&mut self, time: Time) {
         let time = time.before(Time::from_ticks(u64::from(self.delay), self.rate).since(Time::ZERO));
-        let expected = self.clock.map(|(start, samples)| start + Time::from_ticks(samples, self.rate).since(Time::ZERO));
+        let expected =
+            self.clock.map(|(start, samples)| start + Time::from_ticks(samples, self.rate).since(Time::ZERO));
         let jumped = expected.is_none_or(|e| e.since(time) > JUMP || time.since(e) > JUMP);
         if jumped {
             self.clock = Some((time, 0));

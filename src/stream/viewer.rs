@@ -78,7 +78,14 @@ pub struct Viewer {
 impl Viewer {
     /// A viewer with this number.
     pub fn new(id: u32, peer: Peer) -> Viewer {
-        Viewer { id, peer, stats: ViewerStats::default(), close: Cell::new(None), codecs: RefCell::default(), waker: RefCell::new(None) }
+        Viewer {
+            id,
+            peer,
+            stats: ViewerStats::default(),
+            close: Cell::new(None),
+            codecs: RefCell::default(),
+            waker: RefCell::new(None),
+        }
     }
 
     /// The codecs that it reads.

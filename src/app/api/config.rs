@@ -169,7 +169,11 @@ async fn setup(program: Rc<Program>, request: Request) -> Response {
         return Response::error(400, "expected {\"password\":\"…\"}");
     };
     match set_admin(&program, &password) {
-        Ok(kept) => Response::text(if kept { "OK" } else { "OK, until the next start: there is no configuration file" }),
+        Ok(kept) => Response::text(if kept {
+            "OK"
+        } else {
+            "OK, until the next start: there is no configuration file"
+        }),
         Err(refusal) => refusal,
     }
 }
@@ -184,7 +188,10 @@ pub fn set_admin(program: &Rc<Program>, password: &str) -> Result<bool, Response
         if user.name == "admin" {
             continue;
         }
-        let mut row = vec![("name".to_owned(), New::text(&user.name)), ("password".to_owned(), New::text(&user.password))];
+        let mut row = vec![
+            ("name".to_owned(), New::text(&user.name)),
+            ("password".to_owned(), New::text(&user.password)),
+        ];
         row.push(("roles".to_owned(), New::list(&user.roles)));
         if !user.streams.is_empty() {
             row.push(("streams".to_owned(), New::list(&user.streams)));

@@ -104,7 +104,9 @@ fn metrics(program: &Program) -> String {
         ("streamd_track_bytes_total", "Bytes of media received.", |t| t.stats.bytes.get()),
         ("streamd_track_frames_total", "Frames received.", |t| t.stats.frames.get()),
         ("streamd_track_refused_total", "Frames refused.", |t| t.stats.refused.get()),
-        ("streamd_track_overwritten_total", "Frames that had to be kept but found no room.", |t| t.ring().broken()),
+        ("streamd_track_overwritten_total", "Frames that had to be kept but found no room.", |t| {
+            t.ring().broken()
+        }),
     ];
     for (name, help, count) in counts {
         t.head(name, "counter", help);
@@ -115,8 +117,12 @@ fn metrics(program: &Program) -> String {
                     let Outlet::Track(_, track) = outlet else { continue };
                     let codec = track.codec();
                     let kind = if track.kind() == Kind::Video { "video" } else { "audio" };
-                    let labels =
-                        [("stream", s.name()), ("source", id.as_str()), ("kind", kind), ("codec", codec.id.name())];
+                    let labels = [
+                        ("stream", s.name()),
+                        ("source", id.as_str()),
+                        ("kind", kind),
+                        ("codec", codec.id.name()),
+                    ];
                     t.line(name, &labels, count(&track));
                 }
             }

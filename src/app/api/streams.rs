@@ -280,7 +280,9 @@ async fn patch(program: Rc<Program>, request: Request) -> Response {
 }
 
 async fn delete(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else { return Response::error(400, "src: expected the stream's name") };
+    let Some(name) = request.query("src") else {
+        return Response::error(400, "src: expected the stream's name");
+    };
     let known = program.hall.get(name).is_some();
     let configured = program.loaded().config.stream(name).is_some();
     if !known && !configured {
@@ -296,7 +298,9 @@ async fn delete(program: Rc<Program>, request: Request) -> Response {
 
 /// `dst` and `src`: plays a source to the speaker of a stream; an empty `src` stops it.
 async fn play(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("dst") else { return Response::error(400, "dst: expected the stream's name") };
+    let Some(name) = request.query("dst") else {
+        return Response::error(400, "dst: expected the stream's name");
+    };
     if let Some(refusal) = request.refuse(Role::Talk, name) {
         return refusal;
     }
@@ -335,7 +339,9 @@ async fn get_preload(program: Rc<Program>, request: Request) -> Response {
 }
 
 async fn put_preload(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else { return Response::error(400, "src: expected the stream's name") };
+    let Some(name) = request.query("src") else {
+        return Response::error(400, "src: expected the stream's name");
+    };
     if program.hall.get(name).is_none() {
         return not_found(name);
     }
@@ -361,7 +367,9 @@ async fn put_preload(program: Rc<Program>, request: Request) -> Response {
 }
 
 async fn delete_preload(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else { return Response::error(400, "src: expected the stream's name") };
+    let Some(name) = request.query("src") else {
+        return Response::error(400, "src: expected the stream's name");
+    };
     if !program.preloaded().iter().any(|(n, _)| n == name) {
         return not_found(name);
     }
@@ -374,7 +382,9 @@ async fn delete_preload(program: Rc<Program>, request: Request) -> Response {
 
 async fn kick(program: Rc<Program>, request: Request) -> Response {
     let id = request.query("id").and_then(|id| id.parse::<u32>().ok());
-    let Some(id) = id else { return Response::error(400, "id: expected a viewer's number, as /api/streams lists it") };
+    let Some(id) = id else {
+        return Response::error(400, "id: expected a viewer's number, as /api/streams lists it");
+    };
     let watched = program.hall.streams().into_iter().find(|s| s.viewers().iter().any(|v| v.id == id));
     match watched {
         Some(stream) => match request.refuse(Role::Control, stream.name()) {

@@ -1,7 +1,7 @@
 //! What a stranger's decoder makes of the demo camera: ffmpeg has to decode every frame without a
 //! word of complaint, to exactly the picture that was drawn.
 #![cfg(feature = "demo")]
-#![allow(clippy::float_arithmetic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::PathBuf;

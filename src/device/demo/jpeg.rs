@@ -168,9 +168,9 @@ impl Scan<'_> {
                 let odd = 2 * i + 1;
                 levels[odd] = round(across * EDGE[i], quant[odd] * 1024);
                 levels[odd * 8] = round(down * EDGE[i], quant[odd * 8] * 1024);
-                for j in 0..4 {
+                for (j, step) in STEP.iter().enumerate() {
                     let at = (2 * j + 1) * 8 + odd;
-                    levels[at] = round(both * ((STEP[i] * STEP[j]) >> 12), quant[at] * 1024);
+                    levels[at] = round(both * ((STEP[i] * step) >> 12), quant[at] * 1024);
                 }
             }
             let mut run = 0;

@@ -1,6 +1,6 @@
 //! The built-in demo camera: a picture, a sound and a speaker without any hardware, drawn and
-//! encoded here in integers. What it shows is a function of the frame's number and time; it knows
-//! no clock, no socket and no thread. It is honest: its clock is the wall's, each access unit
+//! encoded here in integers. What it shows is a function of the frame's number and time; only
+//! the producer looks at a clock. It is honest: its clock is the wall's, each access unit
 //! carries its capture time, and what a viewer decodes is exactly what was drawn.
 
 mod bits;
@@ -11,6 +11,7 @@ mod h264;
 mod jpeg;
 mod options;
 mod picture;
+mod producer;
 mod rate;
 mod scene;
 mod sound;
@@ -18,6 +19,7 @@ mod sound;
 pub use h264::CAPTURE_UUID;
 pub use options::{Audio, MAX_BITRATE, MIN_BITRATE, Motion, Options, OptionsError};
 pub use picture::Picture;
+pub use producer::Demo;
 pub use scene::{Moment, walking};
 pub use sound::{Sound, Speaker};
 

@@ -81,12 +81,14 @@ impl Options {
             "sub" => Options::SUB,
             other => return Err(OptionsError::new("", other, "nothing, main or sub")),
         };
+        let mut rated = false;
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
             options.set(name, text)?;
+            rated |= name == "rate";
         }
-        if options.audio == Audio::Opus && options.rate == 44_100 {
-            return Err(OptionsError::new("rate", "44100", "8000, 16000, 24000 or 48000 for Opus"));
+        if !rated && matches!(options.audio, Audio::Alaw | Audio::Ulaw) {
+            options.rate = 8000; // as every player expects of G.711
         }
         Ok(options)
     }
@@ -206,6 +208,12 @@ mod tests {
     fn the_two_pictures_have_short_names() {
         assert_eq!(Options::parse("demo:"), Ok(Options::MAIN));
         assert_eq!(Options::parse("demo:sub"), Ok(Options::SUB));
+    }
+
+    #[test]
+    fn g711_has_its_usual_rate() {
+        assert_eq!(Options::parse("demo:?audio=alaw").unwrap().rate, 8000);
+        assert_eq!(Options::parse("demo:?rate=16000&audio=ulaw").unwrap().rate, 16_000);
     }
 
     #[test]

@@ -138,7 +138,7 @@ const NUMBER: usize = 2;
 impl Scene {
     pub(super) fn new(options: &Options) -> Scene {
         let (width, height) = (usize::from(options.width) / 4, usize::from(options.height) / 4);
-        let bars = (height / 5 & !3).max(4);
+        let bars = ((height / 5) & !3).max(4);
         let gap = (height.min(width) / 30).max(1);
 
         let clock_text: &[u8] = [b"00:00:00.000".as_slice(), b"00:00:00", b"00:00", b"00"]
@@ -180,10 +180,14 @@ impl Scene {
         // the room takes the rest
         let rest = height - panel;
         let thick = (rest / 14).min(width / 28);
-        let bottom = height - (gap * 2).min(rest / 8);
-        let meter = Area { x0: side, y0: bottom - thick, x1: width - side, y1: bottom };
-        let feet = meter.y0.saturating_sub(thick.max(1)).max(3);
-        let figure_height = (feet.saturating_sub(panel) * 19 / 20).min(width * 4 / 9).clamp(3, feet);
+        let bottom = (height - (gap * 2).min(rest / 8)) & !1;
+        let meter = Area { x0: side, y0: (bottom - thick) & !1, x1: width - side, y1: bottom };
+        let mut feet = meter.y0.saturating_sub(thick.max(1));
+        let mut figure_height = (feet.saturating_sub(panel) * 19 / 20).min(width * 4 / 9);
+        if figure_height < 8 {
+            // no room for a room: it walks before the clock
+            (feet, figure_height) = (height - 1, height * 3 / 4);
+        }
         Scene {
             motion: options.motion,
             width,
@@ -239,6 +243,9 @@ impl Scene {
     }
 
     fn colour(&self, x: usize, y: usize) -> Colour {
+        if let Some(colour) = self.figure.colour(x, y) {
+            return colour;
+        }
         if y < self.panel {
             if y < self.bars {
                 // bars end on whole macroblocks where there are enough of them
@@ -253,9 +260,6 @@ impl Scene {
                 }
             }
             return PANEL;
-        }
-        if let Some(colour) = self.figure.colour(x, y) {
-            return colour;
         }
         if self.meter.holds(x, y) {
             return match x - self.meter.x0 {

@@ -1,3 +1,5 @@
 //! What the camera itself offers: sources and the speaker.
 
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod file;

@@ -239,7 +239,7 @@ impl Report {
                 fps % 1000 / 10,
                 seen.bits() / 1000
             ));
-            match seen.gop {
+            match seen.gop.filter(|_| codec.id.has_key_frames()) {
                 Some((a, b)) if a == b => line.push_str(&format!(", a key frame every {a} frames")),
                 Some((a, b)) => line.push_str(&format!(", a key frame every {a} to {b} frames")),
                 None if codec.id.has_key_frames() => {

@@ -1,6 +1,8 @@
 //! What happens to a viewer who is stuck, slow or late, and when the source restarts, changes its
 //! codec or is taken away. The source is a puppet: frames come when the test pushes them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use smol::{LocalExecutor, future};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

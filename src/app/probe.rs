@@ -63,14 +63,14 @@ impl Seen {
     /// Thousandths of a frame per second.
     fn rate_milli(&self) -> u64 {
         let span = self.span().as_micros() as u64;
-        if span == 0 { 0 } else { self.frames.saturating_sub(1) * 1_000_000_000 / span }
+        (self.frames.saturating_sub(1) * 1_000_000_000).checked_div(span).unwrap_or(0)
     }
 
     fn bits(&self) -> u64 {
         // the last frame lasts as well
         let span = self.span().as_micros() as u64;
         let span = if self.frames > 1 { span * self.frames / (self.frames - 1) } else { span };
-        if span == 0 { 0 } else { self.bytes * 8 * 1_000_000 / span }
+        (self.bytes * 8 * 1_000_000).checked_div(span).unwrap_or(0)
     }
 }
 

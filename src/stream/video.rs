@@ -44,7 +44,7 @@ impl VideoInlet {
     }
 
     /// Writes one access unit given as NAL units.
-    pub fn push_units<'a>(&mut self, time: Time, units: &mut dyn Iterator<Item = &'a [u8]>) -> bool {
+    pub fn push_units(&mut self, time: Time, units: &mut dyn Iterator<Item = &[u8]>) -> bool {
         self.inlet.truncate(0);
         let inlet = &mut self.inlet;
         let unit = self.sets.unit(units, &mut |nal| inlet.append_unit(nal));

@@ -13,6 +13,7 @@ pub mod h264;
 pub mod h265;
 pub mod jpeg;
 pub mod nal;
+mod nal_kind;
 pub mod opus;
 pub mod parameter_sets;
 pub mod pcm;

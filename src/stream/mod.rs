@@ -21,12 +21,13 @@ pub use play::PlayError;
 pub use reader::{Join, Reader, Shown, Step};
 pub use ring::{Frame, Meta, Ring, TooBig};
 pub use source::{
-    Command, Connect, Executor, Lease, Link, Local, Outlet, Producer, Source, SourceError, State, backoff,
-    codec_list,
+    Command, Connect, Executor, Lease, Link, Local, MakeJpeg, Outlet, Producer, Source, SourceError, State,
+    backoff, codec_list,
 };
 pub use speaker::{Speaker, Talk, Voice};
 pub use spec::{SourceSpec, SpecError};
 pub use stream::{AttachError, Holder, Publication, Stream, Wish, parse_sources};
 pub use track::{Bounds, Inlet, Track, TrackStats, bump};
+pub use transcode::Pipe;
 pub use video::VideoInlet;
 pub use viewer::{Close, Peer, Viewer, ViewerStats};

@@ -114,7 +114,7 @@ async fn run(
             Some(pipe) => {
                 let mut said = true;
                 let mut sink = |_, bytes: &[u8]| said &= talk.say(clock::now(), bytes);
-                pipe.push(&worker, time, data, &mut sink).await;
+                pipe.push(&worker, time, &data, &mut sink).await;
                 said
             }
         };

@@ -3,11 +3,10 @@
 //! has since the last key frame is shown squeezed, so that a live viewer ends at now.
 
 use super::ring::Meta;
-use super::source::Lease;
 use super::track::{Track, bump};
-use super::transcode::Derived;
 use super::viewer::{Close, Viewer};
 use crate::media::{Codec, Kind, Time};
+use std::any::Any;
 use std::cell::Ref;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -90,12 +89,6 @@ pub struct Shown<'a> {
     pub data: Ref<'a, [u8]>,
 }
 
-/// What has to go on as long as a reader reads.
-pub(super) enum Keep {
-    Source { _lease: Lease },
-    Derived { _derived: Rc<Derived> },
-}
-
 /// Reads some tracks of a stream in step.
 pub struct Reader {
     cursors: Vec<Cursor>,
@@ -105,7 +98,7 @@ pub struct Reader {
     squeeze: Option<Squeeze>,
     viewer: Rc<Viewer>,
     /// Keep the sources of its tracks running.
-    leases: Vec<Keep>,
+    leases: Vec<Box<dyn Any>>,
 }
 
 impl Reader {
@@ -124,7 +117,7 @@ impl Reader {
     }
 
     /// Keeps these sources running as long as it reads.
-    pub(super) fn keep(&mut self, leases: Vec<Keep>) {
+    pub(super) fn keep(&mut self, leases: Vec<Box<dyn Any>>) {
         self.leases = leases;
     }
 

@@ -150,6 +150,9 @@ impl Outlet {
     }
 }
 
+/// Appends a JPEG of the picture as it is now; false if there is none.
+pub type MakeJpeg = Rc<dyn Fn(&mut Vec<u8>) -> bool>;
+
 /// Where a source is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -183,6 +186,7 @@ pub struct Source {
     task: RefCell<Option<Task<()>>>,
     waiting: RefCell<Vec<Waker>>,
     commands: Rc<Commands>,
+    jpeg: RefCell<Option<MakeJpeg>>,
     /// Connections so far.
     pub connections: Cell<u32>,
     /// When the current connection began.
@@ -230,6 +234,7 @@ impl Source {
             task: RefCell::new(None),
             waiting: RefCell::default(),
             commands: Rc::default(),
+            jpeg: RefCell::new(None),
             connections: Cell::new(0),
             since: Cell::new(Time::ZERO),
         })
@@ -309,7 +314,8 @@ impl Source {
         let task = self.task.borrow_mut().take();
         drop(task);
         let outlets = std::mem::take(&mut *self.outlets.borrow_mut());
-        drop(outlets);
+        let jpeg = self.jpeg.borrow_mut().take();
+        drop((outlets, jpeg));
         log::debug!(target: "streams", "{}: source {} stopped, nobody wants it", self.name, self.id);
         self.set_state(State::Idle);
     }
@@ -383,6 +389,7 @@ impl Source {
     fn describe(&self, producer: &dyn Producer) {
         let peer = producer.peer();
         self.peer.replace(peer);
+        self.jpeg.replace(None);
         let old = std::mem::take(&mut *self.outlets.borrow_mut());
         let outlets = outlets(producer.medias(), old, &*self.bounds);
         if producer.gives_keys() {
@@ -405,6 +412,17 @@ impl Source {
         self.since.set(clock::now());
         self.set_state(State::Running);
         Link { source: self.clone() }
+    }
+
+    /// Appends a JPEG of the picture as it is now, if the source makes them itself; false if not.
+    pub fn jpeg(&self, out: &mut Vec<u8>) -> bool {
+        let make = self.jpeg.borrow().clone();
+        make.is_some_and(|make| make(out))
+    }
+
+    /// Whether the source makes JPEGs itself.
+    pub fn makes_jpeg(&self) -> bool {
+        self.jpeg.borrow().is_some()
     }
 
     /// Asks for about this many bits per second of video; false if it cannot be asked.
@@ -502,6 +520,11 @@ impl Link {
             }
             _ => None,
         }
+    }
+
+    /// Offers JPEGs of the picture, made when somebody asks.
+    pub fn offer_jpeg(&self, make: MakeJpeg) {
+        self.source.jpeg.replace(Some(make));
     }
 
     /// The stream's name, for the log.

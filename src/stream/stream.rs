@@ -1,19 +1,23 @@
 //! A stream: a name, its sources in order, and who watches. Matching happens here: for each thing a
 //! viewer wants, the sources are asked in order, and dialled only when their turn comes.
 
-use super::reader::{Join, Keep, Reader};
+use super::reader::{Join, Reader, Step};
 use super::source::{Context, Lease, Link, Outlet, Source, SourceError, State, codec_list};
 use super::speaker::{Talk, Voice};
 use super::spec::SourceSpec;
 use super::track::Track;
 use super::transcode::{Derived, derive};
 use super::viewer::{Close, Peer, Viewer};
-use crate::media::{Codec, Direction, Kind, Media};
+use crate::media::{Codec, CodecId, Direction, Kind, Media};
 use crate::net::clock;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
+
+/// A source that makes JPEGs is asked so often, every 20 ms, for its first.
+const PICTURE_TRIES: u32 = 50;
 
 /// One thing that a viewer wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,7 +223,7 @@ impl Stream {
         let mut tracks: Vec<Rc<Track>> = Vec::new();
         let mut errors: Vec<SourceError> = Vec::new();
         let mut failed = vec![false; sources.len()];
-        let mut keeps: Vec<Keep> = Vec::new();
+        let mut keeps: Vec<Box<dyn Any>> = Vec::new();
         for wish in wishes {
             let before = tracks.len();
             'sources: for (at, source) in sources.iter().enumerate() {
@@ -258,12 +262,12 @@ impl Stream {
                 && let Some(derived) = self.convert(wish, &sources, &leases)
             {
                 tracks.push(derived.track.clone());
-                keeps.push(Keep::Derived { _derived: derived });
+                keeps.push(Box::new(derived));
             }
         }
         if !tracks.is_empty() {
             let leases = leases.into_iter().zip(used).filter_map(|(lease, used)| lease.filter(|_| used));
-            keeps.extend(leases.map(|_lease| Keep::Source { _lease }));
+            keeps.extend(leases.map(|lease| Box::new(lease) as Box<dyn Any>));
             return Ok(Matched { tracks, keeps });
         }
         if !errors.is_empty() {
@@ -352,6 +356,51 @@ impl Stream {
         Err(AttachError::Codecs { offered, wanted: codec_list(codecs.iter()) })
     }
 
+    /// A JPEG of the picture as it is now, from a source that makes them or sends them.
+    pub async fn jpeg(self: &Rc<Stream>) -> Result<Vec<u8>, AttachError> {
+        let mut errors = Vec::new();
+        let mut out = Vec::new();
+        for source in self.sources() {
+            let lease = source.lease();
+            if let Err(error) = source.ready().await {
+                errors.push(error);
+                continue;
+            }
+            // the source has said what it offers; give it the time to take a picture
+            for _ in 0..PICTURE_TRIES {
+                out.clear();
+                if source.jpeg(&mut out) {
+                    return Ok(out);
+                }
+                if !source.makes_jpeg() {
+                    break;
+                }
+                async_io::Timer::after(Duration::from_millis(20)).await;
+            }
+            drop(lease);
+        }
+        let wish = Wish { kind: Kind::Video, codecs: vec![Codec::new(CodecId::Jpeg)], all: false };
+        let mut reader =
+            match self.attach(&[wish], Join::Live, Peer { format: "jpeg", ..Peer::default() }).await {
+                Ok(reader) => reader,
+                Err(AttachError::Codecs { .. } | AttachError::NoSource) if !errors.is_empty() => {
+                    return Err(AttachError::Sources(errors));
+                }
+                Err(error) => return Err(error),
+            };
+        loop {
+            match reader.next().await {
+                Step::Frame(at) => {
+                    if let Some(shown) = reader.frame(at) {
+                        return Ok(shown.data.to_vec());
+                    }
+                }
+                Step::Codec(..) => {}
+                Step::Closed(_) => return Err(AttachError::NoSource),
+            }
+        }
+    }
+
     /// Opens the stream to a publisher. Its tracks join the matching until it leaves.
     pub fn publish(self: &Rc<Stream>, peer: Peer, medias: Vec<Media>) -> Publication {
         let source = Source::new(self.next_id(), self.name.clone(), None, None, self.context());
@@ -420,7 +469,7 @@ fn set(flags: &mut [bool], at: usize) {
 
 struct Matched {
     tracks: Vec<Rc<Track>>,
-    keeps: Vec<Keep>,
+    keeps: Vec<Box<dyn Any>>,
 }
 
 /// Keeps sources running; let go of by dropping.

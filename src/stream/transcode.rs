@@ -30,8 +30,8 @@ pub struct Derived {
 /// A packet that has been encoded, and its samples.
 type Packets = Vec<(Vec<u8>, u32)>;
 
-/// Converts, in place or on the worker.
-pub(super) struct Pipe {
+/// Converts, in place or on the worker, and keeps the time.
+pub struct Pipe {
     convert: Option<Convert>,
     heavy: bool,
     rate: u32,
@@ -40,7 +40,8 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(from: &Codec, to: &Codec) -> Result<(Pipe, Codec), ConvertError> {
+    /// From one codec to another; the codec as it will come out.
+    pub fn new(from: &Codec, to: &Codec) -> Result<(Pipe, Codec), ConvertError> {
         let convert = Convert::new(from, to)?;
         let codec = convert.codec();
         let (heavy, rate, delay) = (convert.is_heavy(), convert.rate(), convert.delay());
@@ -48,22 +49,22 @@ impl Pipe {
     }
 
     /// Converts one frame and gives each result with its time; false if something was lost.
-    pub(super) async fn push(
+    pub async fn push(
         &mut self,
         worker: &Worker,
         time: Time,
-        data: Vec<u8>,
+        data: &[u8],
         sink: &mut dyn FnMut(Time, &[u8]),
     ) -> bool {
         let Some(mut convert) = self.convert.take() else { return false };
         self.settle(time);
         if !self.heavy {
-            let mut result = Packets::new();
-            let done = convert.push(&data, &mut |bytes, samples| result.push((bytes.to_vec(), samples)));
+            let (clock, rate) = (&mut self.clock, self.rate);
+            let done = convert.push(data, &mut |bytes, samples| give(clock, rate, samples, bytes, sink));
             self.convert = Some(convert);
-            self.give(result, sink);
             return done.is_ok();
         }
+        let data = data.to_vec();
         let job = move || {
             let mut packets = Packets::new();
             let done = convert.push(&data, &mut |bytes, samples| packets.push((bytes.to_vec(), samples)));
@@ -73,16 +74,18 @@ impl Pipe {
             Ok(pending) => {
                 let (convert, packets, done) = pending.await;
                 self.convert = Some(convert);
-                self.give(packets, sink);
+                for (bytes, samples) in packets {
+                    give(&mut self.clock, self.rate, samples, &bytes, sink);
+                }
                 done
             }
-            // the encoder went with the job; the next frame gets a new one
+            // the encoder went with the job; the next frame needs a new one
             Err(_) => false,
         }
     }
 
-    /// Whether the converter was lost with a refused job.
-    fn is_lost(&self) -> bool {
+    /// Whether the converter was lost with a refused job; a new pipe is needed then.
+    pub fn is_lost(&self) -> bool {
         self.convert.is_none()
     }
 
@@ -95,15 +98,20 @@ impl Pipe {
             self.clock = Some((time, 0));
         }
     }
+}
 
-    fn give(&mut self, packets: Packets, sink: &mut dyn FnMut(Time, &[u8])) {
-        for (bytes, samples) in packets {
-            let Some((start, count)) = &mut self.clock else { return };
-            let time = *start + Time::from_ticks(*count, self.rate).since(Time::ZERO);
-            *count += u64::from(samples);
-            sink(time, &bytes);
-        }
-    }
+/// Hands on what came out, at the time that its samples have.
+fn give(
+    clock: &mut Option<(Time, u64)>,
+    rate: u32,
+    samples: u32,
+    bytes: &[u8],
+    sink: &mut dyn FnMut(Time, &[u8]),
+) {
+    let Some((start, count)) = clock else { return };
+    let time = *start + Time::from_ticks(*count, rate).since(Time::ZERO);
+    *count += u64::from(samples);
+    sink(time, bytes);
 }
 
 /// Begins to make a track from another.
@@ -149,7 +157,7 @@ async fn run(mut reader: Reader, mut pipe: Pipe, mut inlet: Inlet, wanted: Codec
                 let mut sink = |time, bytes: &[u8]| {
                     inlet.push(time, true, bytes);
                 };
-                let done = pipe.push(&worker, time, data, &mut sink).await;
+                let done = pipe.push(&worker, time, &data, &mut sink).await;
                 if !done {
                     inlet.skipped();
                 }

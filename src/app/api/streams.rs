@@ -14,6 +14,9 @@ use crate::net::users::{Role, User};
 use crate::stream::{Join, Outlet, Peer, SourceSpec, Stream, Track, Viewer};
 use std::rc::Rc;
 
+/// How long a picture may take.
+const FRAME_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+
 pub fn routes(routes: &Routes) {
     let view = Access::Role(Role::View);
     let admin = Access::Role(Role::Admin);
@@ -25,6 +28,7 @@ pub fn routes(routes: &Routes) {
     routes.on(Method::Get, "/api/preload", view, get_preload);
     routes.on(Method::Put, "/api/preload", admin, put_preload);
     routes.on(Method::Delete, "/api/preload", admin, delete_preload);
+    routes.on(Method::Get, "/api/frame.jpeg", view, frame);
     routes.on(Method::Delete, "/api/viewers", Access::Role(Role::Control), kick);
 }
 
@@ -321,6 +325,26 @@ async fn play(program: Rc<Program>, request: Request) -> Response {
     match stream.play(&program.hall, spec).await {
         Ok(()) => Response::text("OK"),
         Err(e) => Response::error(500, &mask(&program, &e.to_string())),
+    }
+}
+
+/// The picture as it is now.
+async fn frame(program: Rc<Program>, request: Request) -> Response {
+    let Some(name) = request.query("src") else {
+        return Response::error(400, "src: expected the stream's name");
+    };
+    if let Some(refusal) = request.refuse(Role::View, name) {
+        return refusal;
+    }
+    let Some(stream) = program.hall.get(name) else { return not_found(name) };
+    let picture = smol::future::or(async { Some(stream.jpeg().await) }, async {
+        async_io::Timer::after(FRAME_TIME).await;
+        None
+    });
+    match picture.await {
+        Some(Ok(jpeg)) => Response::bytes("image/jpeg", jpeg).header("Cache-Control", "no-store"),
+        Some(Err(e)) => Response::error(404, &mask(&program, &e.to_string())),
+        None => Response::error(504, "the source gave no picture in time"),
     }
 }
 

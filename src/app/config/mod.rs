@@ -16,6 +16,7 @@
 
 pub mod diff;
 pub mod docs;
+pub mod expand;
 pub mod guard;
 pub mod keys;
 mod read;

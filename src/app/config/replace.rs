@@ -7,9 +7,10 @@
 
 use std::rc::Rc;
 
+use super::expand::expand;
 use super::keys::{Shape, flag};
 use super::sources::{Loaded, World, load_instead};
-use super::text::{Lookup, Text};
+use super::text::Lookup;
 use super::write::scalar;
 use super::yaml::{self, Node, Value, YamlError};
 use super::{Problem, Severity, guard, sections};
@@ -164,7 +165,7 @@ fn masked(path: &[String], raw: &str, node: &Node) -> Option<String> {
 
 /// A file's text as it may be shown. A file that is no YAML is masked by its lines.
 pub fn mask(text: &str, lookup: Lookup<'_>) -> String {
-    let expanded = Text::expand(&Rc::from(""), text.to_owned(), lookup);
+    let expanded = expand(&Rc::from(""), text.to_owned(), lookup);
     let Ok(document) = yaml::parse(&expanded) else { return mask_lines(text) };
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
@@ -227,9 +228,9 @@ pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rej
         return Ok(posted.to_owned());
     }
     let name: Rc<str> = Rc::from("configuration");
-    let new = Text::expand(&name, posted.to_owned(), lookup);
+    let new = expand(&name, posted.to_owned(), lookup);
     let new_root = yaml::parse(&new).map_err(Rejected::Broken)?.root;
-    let old_text = Text::expand(&name, old.to_owned(), lookup);
+    let old_text = expand(&name, old.to_owned(), lookup);
     let old_root = yaml::parse(&old_text).map_or_else(|_| Node::null(), |document| document.root);
     let known = all_leaves(&old_root);
     let comments: Vec<(String, &str)> = old

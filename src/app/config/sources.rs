@@ -8,8 +8,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::text::{Place, Text};
-use super::yaml::{self, Entry, MAX_BYTES, MAX_DEPTH, Node, Value};
+use super::expand::expand;
+use super::text::{MAX_BYTES, Place, Text};
+use super::yaml::{self, Entry, MAX_DEPTH, Node, Value};
 use super::{Config, Problem, Severity, read};
 use crate::net::mask::Secrets;
 
@@ -133,7 +134,7 @@ pub fn load_instead(arguments: &[String], world: &World<'_>, text: Option<&str>)
                 };
                 content.and_then(|content| {
                     files.push(PathBuf::from(path));
-                    let text = Text::expand(&name, content, &|name| world.lookup(name));
+                    let text = expand(&name, content, &|name| world.lookup(name));
                     text.secrets.iter().for_each(|secret| secrets.add(secret));
                     parse(&text, &mut problems)
                 })

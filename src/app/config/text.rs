@@ -8,7 +8,8 @@
 
 use std::rc::Rc;
 
-use super::yaml;
+/// Most bytes of one source.
+pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Looks up a name outside the file: credentials directory, then process environment.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -76,12 +77,11 @@ impl Text {
         Self { name: Rc::clone(name), original, expanded, holes: Vec::new(), lines, secrets: Vec::new() }
     }
 
-    /// A file's text with its `${NAME}` replaced.
-    pub fn expand(name: &Rc<str>, original: String, lookup: Lookup<'_>) -> Self {
+    /// A text with its `${NAME}` replaced: from `env`, then from outside.
+    pub fn replaced(name: &Rc<str>, original: String, env: &[(String, String)], lookup: Lookup<'_>) -> Self {
         if !original.contains("${") {
             return Self::plain(name, original);
         }
-        let env = env_section(&original);
         let mut text = Self {
             name: Rc::clone(name),
             lines: line_starts(&original),
@@ -94,7 +94,7 @@ impl Text {
         while let Some(hole) = next_reference(&original, done) {
             text.expanded.push_str(original.get(done..hole.start).unwrap_or(""));
             let from = text.expanded.len();
-            match resolve(hole.name, &env, lookup) {
+            match resolve(hole.name, env, lookup) {
                 Some(value) => {
                     text.expanded.push_str(&value);
                     text.secrets.push(value);
@@ -106,7 +106,7 @@ impl Text {
             text.holes.push(Hole { expanded: (from, text.expanded.len()), original: (hole.start, hole.end) });
             done = hole.end;
             // A reference to a long value, repeated: the parser's bound says no, this only stops early.
-            if text.expanded.len() > 2 * yaml::MAX_BYTES {
+            if text.expanded.len() > 2 * MAX_BYTES {
                 break;
             }
         }
@@ -192,62 +192,12 @@ fn resolve(name: &str, env: &[(String, String)], lookup: Lookup<'_>) -> Option<S
     env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).or_else(|| lookup(name))
 }
 
-/// Expands one value as the file's text would be, for comparing what was written with what was meant.
-pub fn expand_value(value: &str, file: &str, lookup: Lookup<'_>) -> String {
-    let env = env_section(file);
-    let mut out = String::new();
-    let mut done = 0;
-    while let Some(hole) = next_reference(value, done) {
-        out.push_str(value.get(done..hole.start).unwrap_or(""));
-        match resolve(hole.name, &env, lookup) {
-            Some(found) => out.push_str(&found),
-            None => out.push_str(hole.default.or(value.get(hole.start..hole.end)).unwrap_or("")),
-        }
-        done = hole.end;
-    }
-    out.push_str(value.get(done..).unwrap_or(""));
-    out
-}
-
-/// The file's own `env:` section, read before anything is replaced: only its lines are parsed, for
-/// the rest may be no YAML until it is expanded.
-fn env_section(text: &str) -> Vec<(String, String)> {
-    let name: Rc<str> = Rc::from("env");
-    let trimmed = text.trim_start_matches('\u{feff}').trim_start();
-    let fragment = if trimmed.starts_with('{') {
-        text.to_owned()
-    } else {
-        let mut inside = false;
-        let mut found = String::new();
-        for line in text.trim_start_matches('\u{feff}').split_inclusive('\n') {
-            let top = line.bytes().next().is_some_and(|b| !b" \t\r\n#".contains(&b));
-            if top {
-                inside = ["env:", "\"env\":", "'env':"].iter().any(|key| line.starts_with(key));
-            }
-            if inside {
-                found.push_str(line);
-            }
-        }
-        found
-    };
-    if fragment.is_empty() {
-        return Vec::new();
-    }
-    let Ok(document) = yaml::parse(&Text::plain(&name, fragment)) else { return Vec::new() };
-    let Some(section) = document.root.get("env") else { return Vec::new() };
-    section
-        .entries()
-        .iter()
-        .filter_map(|entry| Some((entry.key.clone(), entry.value.text()?.to_owned())))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn expand(text: &str) -> Text {
-        Text::expand(&Rc::from("t.yaml"), text.to_owned(), &|name| match name {
+        crate::app::config::expand::expand(&Rc::from("t.yaml"), text.to_owned(), &|name| match name {
             "USER" => Some("admin".to_owned()),
             "HOST" => Some("from-process".to_owned()),
             _ => None,

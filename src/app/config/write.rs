@@ -11,7 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::text::{Lookup, Text, expand_value};
+use super::expand::{expand as expanded, expand_value};
+use super::text::Lookup;
 use super::yaml::{self, Entry, Node, Value, YamlError};
 use super::{Place, sources};
 
@@ -121,13 +122,13 @@ pub fn edit(
     path: &[&str],
     new: Option<&New>,
 ) -> Result<String, WriteError> {
-    let before = Text::expand(name, text.to_owned(), lookup);
+    let before = expanded(name, text.to_owned(), lookup);
     let root = yaml::parse(&before).map_err(WriteError::Broken)?.root;
     let out = Editor { text }.apply(&root, path, new)?;
     let mut wanted = root.clone();
     let expand = |value: &str| expand_value(value, &out, lookup);
     set_node(&mut wanted, path, new.map(|new| new.node(&expand)));
-    let after = Text::expand(name, out.clone(), lookup);
+    let after = expanded(name, out.clone(), lookup);
     match yaml::parse(&after) {
         Ok(document) if yaml::same(&document.root, &wanted) => Ok(out),
         _ => Err(by_hand(path, &root.at)),

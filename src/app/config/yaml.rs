@@ -8,10 +8,8 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-use super::text::{Place, Text};
+use super::text::{MAX_BYTES, Place, Text};
 
-/// Largest text that is read.
-pub const MAX_BYTES: usize = 256 * 1024;
 /// Deepest nesting.
 pub const MAX_DEPTH: usize = 16;
 /// Most nodes in a tree, aliases counted as often as they are used.

@@ -3,16 +3,15 @@
 //! that the main and the small picture show the same instants and nothing drifts.
 
 use super::{Audio, Camera, Moment, Options, Sound, Speaker};
-use crate::media::convert::Convert;
 use crate::media::{Codec, CodecId, Media, Time, g711::Law, pcm};
 use crate::net::clock;
 use crate::net::worker::Worker;
 use crate::stream::{
-    Command, Connect, Inlet, Link, Local, Peer, Producer, Reader, SourceError, SourceSpec, Step,
+    Command, Connect, Inlet, Link, Local, Peer, Pipe, Producer, Reader, SourceError, SourceSpec, Step,
 };
 use async_io::Timer;
 use smol::future;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,20 +43,19 @@ impl Connect for Demo {
         let worker = self.worker.clone();
         Box::pin(async move {
             let options = options(&spec)?;
-            let convert = convert(&options)?;
-            let codec = convert.as_ref().map(Convert::codec);
+            let sound = pipe(&options)?;
             let camera = Camera::new(&options);
-            Ok(Box::new(Source { options, camera, convert, codec, worker }) as Box<dyn Producer>)
+            Ok(Box::new(Source { options, camera, sound, worker }) as Box<dyn Producer>)
         })
     }
 
     fn check(&self, spec: &SourceSpec) -> Result<(), SourceError> {
-        convert(&options(spec)?).map(|_| ())
+        pipe(&options(spec)?).map(|_| ())
     }
 }
 
 /// From the samples as they are made to what was asked for.
-fn convert(options: &Options) -> Result<Option<Convert>, SourceError> {
+fn pipe(options: &Options) -> Result<Option<(Pipe, Codec)>, SourceError> {
     let to = match options.audio {
         Audio::None => return Ok(None),
         Audio::Pcm => CodecId::L16,
@@ -67,16 +65,14 @@ fn convert(options: &Options) -> Result<Option<Convert>, SourceError> {
         Audio::Opus => CodecId::Opus,
     };
     let from = Codec::audio(CodecId::Pcml, options.rate, 1);
-    let to = Codec { id: to, ..from.clone() };
-    let made = Convert::new(&from, &to);
-    made.map(Some).map_err(|e| SourceError::Text(format!("demo: audio={}: {e}", to.id)))
+    let made = Pipe::new(&from, &Codec { id: to, ..from.clone() });
+    made.map(Some).map_err(|e| SourceError::Text(format!("demo: audio={to}: {e}")))
 }
 
 struct Source {
     options: Options,
     camera: Camera,
-    convert: Option<Convert>,
-    codec: Option<Codec>,
+    sound: Option<(Pipe, Codec)>,
     worker: Rc<Worker>,
 }
 
@@ -89,7 +85,7 @@ impl Producer for Source {
         let mut video = Codec::new(CodecId::H264);
         video.extra = self.camera.extra();
         let mut medias = vec![Media::recv(video)];
-        medias.extend(self.codec.clone().map(Media::recv));
+        medias.extend(self.sound.iter().map(|(_, codec)| Media::recv(codec.clone())));
         let taken = [CodecId::Pcma, CodecId::Pcmu].map(|id| Codec::audio(id, 8000, 1)).into_iter();
         let wide = [CodecId::L16, CodecId::Pcml, CodecId::Pcma, CodecId::Pcmu];
         let taken = taken.chain(wide.map(|id| Codec::audio(id, 16_000, 1)));
@@ -104,13 +100,13 @@ impl Producer for Source {
 
     fn run(self: Box<Self>, link: Link) -> Local<Result<(), SourceError>> {
         Box::pin(async move {
-            let Source { options, camera, convert, worker, .. } = *self;
+            let Source { options, camera, sound, worker } = *self;
             let level = RefCell::new(Speaker::default());
-            let sounds = convert.is_some();
+            let sounds = sound.is_some();
             let video = look(options, camera, &link, &level);
             let sound = async {
-                if let (Some(convert), Some(inlet)) = (convert, link.inlet(1)) {
-                    listen(options, convert, &worker, inlet).await;
+                if let (Some((pipe, _)), Some(inlet)) = (sound, link.inlet(1)) {
+                    listen(options, pipe, &worker, inlet).await;
                 }
                 future::pending().await
             };
@@ -159,7 +155,17 @@ fn not_late(place: u64, rate: u32) -> u64 {
 }
 
 /// Films until the track is gone.
-async fn look(options: Options, mut camera: Camera, link: &Link, speaker: &RefCell<Speaker>) {
+async fn look(options: Options, camera: Camera, link: &Link, speaker: &RefCell<Speaker>) {
+    let camera = Rc::new(RefCell::new(camera));
+    let lens = camera.clone();
+    let filmed = Rc::new(Cell::new(false));
+    let has_picture = filmed.clone();
+    link.offer_jpeg(Rc::new(move |out| {
+        has_picture.get() && {
+            lens.borrow().jpeg(out);
+            true
+        }
+    }));
     let Some(mut inlet) = link.inlet(0) else { return };
     let fps = u32::from(options.fps);
     let first = clock::now().ticks(fps);
@@ -174,11 +180,11 @@ async fn look(options: Options, mut camera: Camera, link: &Link, speaker: &RefCe
         .await
         {
             Some(Command::Key) => {
-                camera.request_key();
+                camera.borrow_mut().request_key();
                 continue;
             }
             Some(Command::Bitrate(bits)) => {
-                camera.set_bitrate(bits);
+                camera.borrow_mut().set_bitrate(bits);
                 continue;
             }
             None => {}
@@ -187,64 +193,39 @@ async fn look(options: Options, mut camera: Camera, link: &Link, speaker: &RefCe
         speaker.borrow_mut().fall(options.fps);
         let moment = Moment { number: place - first, capture, unix: wall.at(capture), zone: 0, level };
         unit.clear();
-        let key = camera.frame(&moment, &mut unit);
+        let key = camera.borrow_mut().frame(&moment, &mut unit);
+        filmed.set(true);
         if !inlet.push(capture, key, &unit) {
-            camera.request_key();
+            camera.borrow_mut().request_key();
         }
         place = not_late(place + 1, fps);
     }
 }
 
 /// Sends sound, in blocks of 20 ms, each when it is over.
-async fn listen(options: Options, convert: Convert, worker: &Worker, mut inlet: Inlet) {
+async fn listen(options: Options, mut pipe: Pipe, worker: &Worker, mut inlet: Inlet) {
     let sound = Sound::new(options.rate);
     let mut samples = vec![0; sound.block()];
     let mut bytes = vec![0; samples.len() * 2];
     let mut wall = Wall::default();
-    let mut convert = Some(convert);
-    // where the encoder's output began and how many samples of it there were
-    let mut clock_of: Option<(Time, u64)> = None;
     let mut place = clock::now().ticks(BLOCKS);
     loop {
         until(Time::from_ticks(place + 1, BLOCKS)).await;
         let begin = Time::from_ticks(place, BLOCKS);
         sound.fill(wall.at(begin), &mut samples);
         pcm::to_le(&samples, &mut bytes);
-        let mut maker = match convert.take() {
-            Some(maker) => maker,
-            // the last one was lost with a job that the worker had no room for
-            None => match self::convert(&options) {
-                Ok(Some(maker)) => maker,
+        let mut give = |time, data: &[u8]| {
+            inlet.push(time, true, data);
+        };
+        let done = pipe.push(worker, begin, &bytes, &mut give).await;
+        if pipe.is_lost() {
+            match self::pipe(&options) {
+                Ok(Some((new, _))) => pipe = new,
                 _ => return,
-            },
-        };
-        let rate = maker.rate();
-        let late = Time::from_ticks(u64::from(maker.delay()), rate).since(Time::ZERO);
-        let (start, count) = clock_of.get_or_insert((begin.before(late), 0));
-        let mut give = |data: &[u8], samples: u32| {
-            inlet.push(*start + Time::from_ticks(*count, rate).since(Time::ZERO), true, data);
-            *count += u64::from(samples);
-        };
-        if maker.is_heavy() {
-            let data = bytes.clone();
-            let job = worker.run(move || {
-                let mut packets = Vec::new();
-                let done = maker.push(&data, &mut |packet, samples| packets.push((packet.to_vec(), samples)));
-                (maker, packets, done.is_ok())
-            });
-            if let Ok(job) = job {
-                let (maker, packets, _) = job.await;
-                convert = Some(maker);
-                for (packet, samples) in packets {
-                    give(&packet, samples);
-                }
             }
-        } else if maker.push(&bytes, &mut give).is_ok() {
-            convert = Some(maker);
         }
         let next = not_late(place + 1, BLOCKS);
-        if next != place + 1 || convert.is_none() {
-            clock_of = None;
+        if next != place + 1 || !done {
             inlet.skipped();
         }
         place = next;

@@ -13,7 +13,7 @@ pub use slice::SliceHeader;
 pub use sps::{Poc, ProfileLevel, Sps, Vui};
 
 use super::bits::{BitReader, Result, SyntaxError};
-use super::nal::{NalKind, SliceKind};
+use super::nal_kind::{NalKind, SliceKind};
 
 /// NAL unit types.
 pub mod nal_type {

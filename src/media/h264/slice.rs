@@ -2,7 +2,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::super::bits::{BitReader, Result, SyntaxError};
-use super::super::nal::SliceKind;
+use super::super::nal_kind::SliceKind;
 use super::{Poc, Pps, Sps, nal_type, open, slice_kind_of, unit_type};
 
 /// What the head of a slice says.

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::super::bits::{BitReader, Result, SyntaxError};
-use super::super::nal::{Colour, sample_aspect};
+use super::super::nal_kind::{Colour, sample_aspect};
 use super::{nal_type, open};
 
 /// Macroblocks along one side at the highest level (6.2): √(8 · 139264).
@@ -191,7 +191,7 @@ impl Sps {
     /// Frames per second as numerator and denominator, if the set says it.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.vui.as_ref()?.timing?;
-        Some(super::super::nal::ratio(u64::from(scale), u64::from(units) * 2))
+        Some(super::super::nal_kind::ratio(u64::from(scale), u64::from(units) * 2))
     }
 
     /// 0 if chroma is absent or coded as luma, else the chroma format.

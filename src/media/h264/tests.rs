@@ -3,7 +3,7 @@
 //! filter printed: kind, quantiser, frame_num.
 use super::super::bits::testing::*;
 use super::super::bits::{BitWriter, SyntaxError};
-use super::super::nal::{Colour, SliceKind};
+use super::super::nal_kind::{Colour, SliceKind};
 use super::*;
 
 type Stream = (&'static str, &'static str, &'static [(&'static str, SliceKind, i8, u16)]);

@@ -14,7 +14,7 @@ pub use slice::SliceHeader;
 pub use sps::{Profile, ShortTermRps, Sps, Vps, Vui};
 
 use super::bits::{BitReader, Result, SyntaxError};
-use super::nal::NalKind;
+use super::nal_kind::NalKind;
 
 /// NAL unit types.
 pub mod nal_type {

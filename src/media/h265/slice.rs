@@ -2,7 +2,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::super::bits::{BitReader, Result, SyntaxError};
-use super::super::nal::SliceKind;
+use super::super::nal_kind::SliceKind;
 use super::{Pps, ShortTermRps, Sps, bits_for, nal_type, open, unit_type};
 
 /// What the head of a slice says.

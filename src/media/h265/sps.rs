@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::super::bits::{BitReader, Result, SyntaxError};
-use super::super::nal::{Colour, ratio, sample_aspect};
+use super::super::nal_kind::{Colour, ratio, sample_aspect};
 use super::{bits_for, nal_type, open, skip_scaling_lists};
 
 /// Samples along one side at the highest level (6.2): √(8 · 35651584), rounded up.

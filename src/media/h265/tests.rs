@@ -3,7 +3,7 @@
 //! filter printed: kind, quantiser, low bits of the picture order count.
 use super::super::bits::testing::*;
 use super::super::bits::{BitReader, BitWriter, SyntaxError};
-use super::super::nal::SliceKind;
+use super::super::nal_kind::SliceKind;
 use super::*;
 
 type Stream = (&'static str, &'static str, &'static str, &'static [(&'static str, SliceKind, i8, u16)]);

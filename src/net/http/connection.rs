@@ -3,7 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::message::{BodyReader, Inbox, Refusal};
-use super::server::Limits;
+use super::settings::Limits;
 use crate::net::limits::{HTTP_READ, HTTP_WRITE_RATE, YIELD_BYTES};
 use crate::net::socket::{Peer, Socket};
 use async_io::Timer;

@@ -5,7 +5,7 @@
 use super::message::{Head, Method};
 use super::response::Response;
 use super::router::{Access, Found, Route, Router, forbidden};
-use super::server::Settings;
+use super::settings::Settings;
 use crate::media::Time;
 use crate::net::auth::{Attempt, Authenticator, Verdict};
 use crate::net::socket::Peer;

@@ -4,33 +4,11 @@
 //! request inside another. No socket and no clock here.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub use super::refusal::Refusal;
 use super::uri::{Query, decode_path};
 use crate::net::limits::{HTTP_CHUNK_LINE, HTTP_FIELDS, HTTP_HEAD, HTTP_LINE, HTTP_TRAILERS};
 use std::fmt;
 use std::ops::Range;
-
-/// Why a request is not served: the status and the sentence for the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// What was wrong and what was expected.
-    pub sentence: &'static str,
-}
-
-impl Refusal {
-    pub(crate) const fn new(status: u16, sentence: &'static str) -> Refusal {
-        Refusal { status, sentence }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.sentence)
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 const fn bad<T>(sentence: &'static str) -> Result<T, Refusal> {
     Err(Refusal::new(400, sentence))

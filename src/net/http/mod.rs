@@ -7,9 +7,11 @@ pub mod client;
 mod connection;
 mod gate;
 mod message;
+mod refusal;
 mod response;
 mod router;
 mod server;
+mod settings;
 mod uri;
 
 pub use connection::{BodyWriter, Taken};

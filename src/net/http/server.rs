@@ -9,11 +9,10 @@ use super::gate::{self, Gate};
 use super::message::{BodyReader, Framing, Head, Inbox, Refusal, Version};
 use super::response::{Body, Response};
 use super::router::{Request, Router};
-use crate::media::Time;
+pub use super::settings::{Limits, Settings};
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::limits::*;
 use crate::net::socket::{Listener, Peer, Socket};
-use crate::net::users::Door;
 use async_io::Timer;
 use smol::future::yield_now;
 use smol::{LocalExecutor, Task};
@@ -22,50 +21,6 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// The bounds of one server; the usual ones stand in `net::limits`.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
-pub struct Limits {
-    pub connections: usize,
-    pub connections_peer: usize,
-    pub requests: u32,
-    pub head_time: Duration,
-    pub body_time: Duration,
-    pub idle_time: Duration,
-    pub write_time: Duration,
-    pub linger_time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            connections: HTTP_CONNECTIONS,
-            connections_peer: HTTP_CONNECTIONS_PEER,
-            requests: HTTP_REQUESTS,
-            head_time: HTTP_HEAD_TIME,
-            body_time: HTTP_BODY_TIME,
-            idle_time: HTTP_IDLE_TIME,
-            write_time: HTTP_WRITE_TIME,
-            linger_time: HTTP_LINGER_TIME,
-        }
-    }
-}
-
-/// What one server is for.
-#[derive(Clone, Copy)]
-pub struct Settings {
-    /// Whose keys fit.
-    pub door: Door,
-    /// Everybody who reaches it may do everything: the control socket, which the file's mode guards.
-    pub trusted: bool,
-    /// Today's time, the same for all who share the authenticator.
-    pub clock: fn() -> Time,
-    /// When the program started, by that clock.
-    pub started: Time,
-    /// Its bounds.
-    pub limits: Limits,
-}
 
 /// What a server has seen.
 #[derive(Clone, Copy, Debug, Default)]

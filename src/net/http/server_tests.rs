@@ -1,7 +1,9 @@
 //! The server over real sockets, with limits short enough to watch them pass. Clients are blocking
 //! threads; nothing here depends on how fast they are.
 use super::*;
+use crate::media::Time;
 use crate::net::http::{Access, Group, Method, Route, client, handler, now};
+use crate::net::users::Door;
 use crate::net::users::{User, Users};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

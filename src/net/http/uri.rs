@@ -2,7 +2,7 @@
 //! cannot be talked around.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::message::Refusal;
+use super::refusal::Refusal;
 use crate::net::limits::HTTP_QUERY_PAIRS;
 
 /// The decoded pairs of a query or form, in order; names may repeat.

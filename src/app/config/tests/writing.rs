@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::super::replace::{Rejected, approve, mask, same_host, unmask};
 use super::super::write::{New, WriteError, change, edit, replace_file, scalar};
-use super::super::{guard, text, yaml};
+use super::super::{guard, yaml};
 use super::*;
 
 fn set(file: &str, path: &[&str], new: Option<New>) -> Result<String, WriteError> {
@@ -357,5 +357,5 @@ fn a_reference_written_by_the_api_stays_one() {
     let out = set("env: {P: x}\n", &["streams", "a"], Some(New::text("rtsp://u:${P}@h/")))
         .unwrap_or_else(|e| panic!("{e}"));
     assert!(out.contains("rtsp://u:${P}@h/"), "{out}");
-    assert_eq!(text::expand_value("${P}-${Q:1}", &out, &|_| None), "x-1");
+    assert_eq!(crate::app::config::expand::expand_value("${P}-${Q:1}", &out, &|_| None), "x-1");
 }

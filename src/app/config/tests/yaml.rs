@@ -1,4 +1,5 @@
-use super::super::yaml::{MAX_BYTES, Node, Value};
+use super::super::text::MAX_BYTES;
+use super::super::yaml::{Node, Value};
 use super::*;
 
 fn place(text: &str) -> (u32, u32, String) {

@@ -183,12 +183,22 @@ impl Picture {
     /// Appends the pixels as three planes, 4:2:0: what every right decoder shows.
     pub fn planes(&self, out: &mut Vec<u8>) {
         let stride = self.mbs_x * 4;
-        for y in 0..self.height {
-            out.extend((0..self.width).map(|x| self.luma[(y / 4) * stride + x / 4]));
-        }
-        for plane in [&self.cb, &self.cr] {
-            for y in 0..self.height / 2 {
-                out.extend((0..self.width / 2).map(|x| plane[(y / 4) * (stride / 2) + x / 4]));
+        let chroma = (stride / 2, self.width / 2, self.height / 2);
+        for (plane, (stride, width, height)) in
+            [(&self.luma, (stride, self.width, self.height)), (&self.cb, chroma), (&self.cr, chroma)]
+        {
+            for (row, cells) in plane.chunks(stride).enumerate() {
+                let begin = out.len();
+                for cell in cells {
+                    out.extend_from_slice(&[*cell; 4]);
+                }
+                out.truncate(begin + width);
+                for _ in 1..height.saturating_sub(row * 4).min(4) {
+                    out.extend_from_within(begin..begin + width);
+                }
+                if height <= row * 4 {
+                    out.truncate(begin);
+                }
             }
         }
     }

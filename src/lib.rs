@@ -21,4 +21,6 @@ pub mod device;
 pub mod media;
 pub mod motion;
 pub mod net;
+#[cfg(feature = "rtsp")]
+pub mod rtsp;
 pub mod stream;

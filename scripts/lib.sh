@@ -19,10 +19,11 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-apt_update() { # once a day is enough
-    local stamp=/var/lib/apt/lists
-    [ -n "$(find "$stamp" -maxdepth 1 -name '*Packages*' -newermt '1 day ago' -print -quit 2>/dev/null)" ] && return
+apt_update() { # once a day and checkout is enough
+    local stamp=$cache/apt-updated
+    [ -z "$(find "$stamp" -mtime -1 2>/dev/null)" ] || return 0
     as_root apt-get -qq update >/dev/null 2>&1 || die 4 "the package archive does not answer (apt-get update failed)"
+    mkdir -p "$cache" && touch "$stamp"
 }
 
 # packages WHY NAME...: installs the Debian packages that are missing, saying so

@@ -19,7 +19,7 @@ const FRONT_PAGE: &[u8] = include_bytes!("front.html");
 pub fn routes(routes: &Routes) {
     let view = Access::Role(Role::View);
     let admin = Access::Role(Role::Admin);
-    routes.on(Method::Get, "/", Access::Open, |program, _| async move { front(&program) });
+    routes.on(Method::Get, "/", Access::Open, |program, r| async move { front(&program, &r) });
     routes.on(Method::Get, "/api", view, |program, r| async move { Response::json(info(&program, &r)) });
     routes.on(Method::Get, "/api/status", view, |program, _| async move { Response::json(status(&program)) });
     routes.on(Method::Get, "/api/schemes", view, |program, _| async move {
@@ -46,12 +46,12 @@ pub fn routes(routes: &Routes) {
     });
 }
 
-fn front(program: &Rc<Program>) -> Response {
+/// Who comes first sets the password; whoever is at the machine itself may look around before.
+fn front(program: &Rc<Program>, request: &Request) -> Response {
     let users = program.keeper.users();
-    let page = match users.is_configured(Door::Api) || users.is_open(Door::Api) {
-        true => FRONT_PAGE,
-        false => SETUP_PAGE,
-    };
+    let known = users.is_configured(Door::Api) || users.is_open(Door::Api);
+    let here = request.address.is_none_or(|a| a.is_loopback()) && request.query("setup").is_none();
+    let page = if known || here { FRONT_PAGE } else { SETUP_PAGE };
     Response::bytes("text/html; charset=utf-8", page).header("Cache-Control", "no-cache")
 }
 

@@ -1,7 +1,7 @@
 //! What happens to a viewer who is stuck, slow or late, and when the source restarts, changes its
 //! codec or is taken away. The source is a puppet: frames come when the test pushes them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use smol::{LocalExecutor, future};
 use std::cell::{Cell, RefCell};
@@ -482,4 +482,23 @@ fn one_speaks_at_a_time_and_what_is_played_gives_way() {
     assert!(matches!(deaf.err(), Some(AttachError::Codecs { .. })));
     drop(voice);
     assert!(stage.run(stream.talk(&[], Voice::Played)).is_ok());
+}
+
+#[test]
+fn a_group_of_pictures_beyond_the_bound_is_cut_short_by_asking_for_a_key_frame() {
+    let stage = Stage::new(50_000, vec![h264()]);
+    stage.strings.keys.set(true);
+    let stream = stage.stream();
+    let mut reader = stage.attach(&stream, &[Kind::Video], Join::Live);
+    let mut asked = 0;
+    for n in 0..200 {
+        // an encoder that makes no key frame unless it is asked
+        let ask = stage.strings.link.borrow().as_ref().and_then(Link::poll_command);
+        asked += u32::from(ask.is_some());
+        stage.picture(n, n == 0 || ask.is_some(), 1000);
+        drain(&mut reader);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(asked >= 1, "nobody asked for a key frame");
+    assert!(reader.track(0).unwrap().ring().broken() > 0, "and it is counted");
 }

@@ -193,8 +193,9 @@ impl Program {
             self.hall.remove(name);
             return;
         }
-        if let Err(e) = self.hall.set(name, sources) {
-            self.fault(format!("{}: streams.{name}: {e}", stream.at));
+        match self.hall.set(name, sources) {
+            Ok(made) => made.set_aliases(stream.aliases.clone()),
+            Err(e) => self.fault(format!("{}: streams.{name}: {e}", stream.at)),
         }
     }
 

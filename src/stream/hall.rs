@@ -87,8 +87,14 @@ impl Hall {
         self.streams.borrow().clone()
     }
 
-    /// A stream by its name.
+    /// A stream by its name, or by another name for it.
     pub fn get(&self, name: &str) -> Option<Rc<Stream>> {
+        let streams = self.streams.borrow();
+        let own = streams.iter().find(|s| s.name() == name);
+        own.or_else(|| streams.iter().find(|s| s.is_called(name))).cloned()
+    }
+
+    fn named(&self, name: &str) -> Option<Rc<Stream>> {
         self.streams.borrow().iter().find(|s| s.name() == name).cloned()
     }
 
@@ -104,7 +110,7 @@ impl Hall {
         for spec in &sources {
             self.check(spec)?;
         }
-        let known = self.get(name);
+        let known = self.named(name);
         if known.is_none() && self.streams.borrow().len() >= STREAMS {
             return Err(SourceError::Refused(format!(
                 "stream {name:?}: {STREAMS} streams are the most there can be"

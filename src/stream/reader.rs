@@ -231,6 +231,9 @@ impl Reader {
     /// Goes on behind the frame that the last step named.
     pub fn done(&mut self, at: usize) {
         if let Some(c) = self.cursors.get_mut(at) {
+            if let Some(meta) = c.track.ring().meta(c.next) {
+                self.viewer.stats.last.set(meta.time);
+            }
             c.next += 1;
             c.jumped = false;
             bump(&self.viewer.stats.frames, 1);

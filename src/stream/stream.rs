@@ -91,6 +91,7 @@ pub struct Stream {
     name: Rc<str>,
     context: Context,
     ids: Rc<Cell<u32>>,
+    aliases: RefCell<Vec<String>>,
     sources: RefCell<Vec<Rc<Source>>>,
     viewers: RefCell<Vec<Weak<Viewer>>>,
     derived: RefCell<Vec<Weak<Derived>>>,
@@ -106,6 +107,7 @@ impl Stream {
             name: Rc::from(name),
             context,
             ids,
+            aliases: RefCell::default(),
             sources: RefCell::default(),
             viewers: RefCell::default(),
             derived: RefCell::default(),
@@ -118,6 +120,20 @@ impl Stream {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Other names for it.
+    pub fn aliases(&self) -> Vec<String> {
+        self.aliases.borrow().clone()
+    }
+
+    /// Gives it other names; one that another stream has is that stream's.
+    pub fn set_aliases(&self, aliases: Vec<String>) {
+        self.aliases.replace(aliases);
+    }
+
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.aliases.borrow().iter().any(|a| a == name)
     }
 
     /// Its sources, configured ones first, then publishers.

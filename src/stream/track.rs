@@ -252,6 +252,8 @@ pub struct Inlet {
     needs_key: bool,
     /// The frame being written has become too big.
     failed: bool,
+    /// What had to be kept was overwritten, and that was told.
+    broken: u64,
 }
 
 impl Inlet {
@@ -263,6 +265,7 @@ impl Inlet {
             gap: false,
             needs_key: true,
             failed: false,
+            broken: track.ring().broken(),
         }
     }
 
@@ -406,8 +409,33 @@ impl Inlet {
         self.needs_key = false;
         bump(&self.track.stats.bytes, len as u64);
         bump(&self.track.stats.frames, 1);
+        if self.track.ring().broken() > self.broken {
+            self.overflowed(key);
+        }
         self.track.wake_all();
         true
+    }
+
+    /// The bound has won over the promise: said once, and a source that can is asked to begin a new
+    /// group of pictures, which will fit.
+    fn overflowed(&mut self, key: bool) {
+        let (broken, limit) = {
+            let ring = self.track.ring();
+            (ring.broken(), ring.limit())
+        };
+        if self.broken == 0 {
+            log::warn!(
+                target: "streams",
+                "{} does not fit into the {} KiB of its track: new viewers may have to wait for a picture; \
+                 shorten the encoder's GOP, lower its bitrate, or raise memory.track",
+                self.track.codec().id,
+                limit / 1024,
+            );
+        }
+        self.broken = broken;
+        if !key {
+            self.track.ask_key();
+        }
     }
 
     /// Writes a whole frame.

@@ -1,7 +1,7 @@
 //! Who watches: what a viewer is called in statistics, what it has received, and how it is sent
 //! away. A viewer exists as long as its reader; the stream holds it weakly.
 
-use crate::media::Codec;
+use crate::media::{Codec, Time};
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
@@ -59,6 +59,8 @@ pub struct ViewerStats {
     pub frames: Cell<u64>,
     /// Frames it was too slow for.
     pub skipped: Cell<u64>,
+    /// Capture time of the last frame it has read.
+    pub last: Cell<Time>,
 }
 
 /// Someone who watches a stream.

@@ -14,6 +14,8 @@ use crate::net::users::{Role, User};
 use crate::stream::{Join, Outlet, Peer, SourceSpec, Stream, Track, Viewer};
 use std::rc::Rc;
 
+/// Names that a stream may be given beside its own.
+const ALIASES: usize = 16;
 /// How long a picture may take.
 const FRAME_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -152,6 +154,7 @@ fn track_json(w: &mut Writer, track: &Track) {
     w.key("packets").uint(track.stats.packets.get().max(track.stats.frames.get()));
     w.key("frames").uint(track.stats.frames.get());
     w.key("refused").uint(track.stats.refused.get());
+    w.key("overwritten").uint(track.ring().broken());
     w.key("held_bytes").uint(track.ring().span() as u64);
     if let Some(newest) = track.newest() {
         w.key("age_ms").uint(clock::now().since(newest).as_millis() as u64);
@@ -212,6 +215,10 @@ fn viewer_json(w: &mut Writer, viewer: &Viewer) {
     w.key("packets").uint(viewer.stats.packets.get());
     w.key("frames").uint(viewer.stats.frames.get());
     w.key("drops").uint(viewer.stats.skipped.get());
+    let last = viewer.stats.last.get();
+    if last != crate::media::Time::ZERO {
+        w.key("age_ms").uint(clock::now().since(last).as_millis() as u64);
+    }
     w.end_object();
 }
 
@@ -270,6 +277,19 @@ async fn patch(program: Rc<Program>, request: Request) -> Response {
         return Response::error(400, "src: expected a source");
     };
     let name = request.query("name").filter(|n| !n.is_empty()).unwrap_or(src).to_owned();
+    // a stream's own name, or our own address of it, makes another name for that stream
+    let own = src.strip_prefix("rtsp://").and_then(|rest| rest.split_once('/')).map_or(src, |(_, path)| path);
+    if let Some(stream) = program.hall.get(own)
+        && stream.name() != name
+    {
+        let mut aliases = stream.aliases();
+        if aliases.len() >= ALIASES {
+            return Response::error(400, "this stream has too many names already");
+        }
+        aliases.push(name);
+        stream.set_aliases(aliases);
+        return Response::text("OK");
+    }
     let configured = program.loaded().config.stream(&name).map(|s| s.sources.clone()).unwrap_or_default();
     let template = configured.iter().find(|s| s.url.contains("{input}")).map(|s| s.url.clone());
     let text = template.map_or_else(|| src.to_owned(), |t| t.replacen("{input}", src, 1));

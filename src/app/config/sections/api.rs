@@ -18,7 +18,7 @@ section! {
         /// Path in front of all others, for a reverse proxy, like "/camera".
         base_path: String = "", Kind::Text;
         /// Folder whose files are served instead of the built-in pages.
-        static_dir: PathBuf = "", Kind::Path;
+        static_dir: PathBuf = "", Kind::Path, LACKING;
         /// "*" lets pages of other sites use the API.
         origin: String = "", Kind::Words(&["", "*"]), LIVE;
         /// Path of a Unix socket to listen on as well.

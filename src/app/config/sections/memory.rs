@@ -6,8 +6,9 @@ section! {
     /// How much memory media may take.
     pub struct Memory {
         /// All tracks together; 0 asks the machine.
-        limit: usize = "0", Kind::Size(0, 1 << 30);
-        /// One track; 0 follows its bitrate and what its viewers need.
+        limit: usize = "0", Kind::Size(0, 1 << 30), LACKING;
+        /// One track of video at the most; 0 is a sixteenth of the machine's memory. It takes only what its
+        /// bitrate and its GOP need.
         track: usize = "0", Kind::Size(0, 1 << 28);
     }
 }

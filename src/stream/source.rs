@@ -445,7 +445,13 @@ fn outlets(medias: Vec<Media>, mut old: Vec<Outlet>, bounds: &dyn Fn(Kind) -> Bo
             Outlet::Speaker(m, _) => m.direction == media.direction && m.codecs == media.codecs,
         });
         let outlet = match (same.map(|at| old.remove(at)), media.direction) {
-            (Some(Outlet::Track(_, track)), _) => Outlet::Track(media, track),
+            (Some(Outlet::Track(_, track)), _) => {
+                if !codec.extra.is_empty() {
+                    // the new connection may say something else of the same codec
+                    Inlet::again(&track).set_codec(codec);
+                }
+                Outlet::Track(media, track)
+            }
             (Some(Outlet::Speaker(_, speaker)), _) => Outlet::Speaker(media, speaker),
             (None, Direction::RecvOnly) => {
                 let bounds = bounds(codec.kind());

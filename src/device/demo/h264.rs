@@ -434,8 +434,8 @@ mod tests {
     #[test]
     fn even_luma_never_needs_more_than_the_escape_code_holds() {
         // the worst: all cells at one end of the range, predicted from the other
-        assert!(16 * 255 / 2 <= cavlc::MAX_LEVEL);
-        assert!(4 * 255 * 2 <= cavlc::MAX_LEVEL);
+        const { assert!(16 * 255 / 2 <= cavlc::MAX_LEVEL) };
+        const { assert!(4 * 255 * 2 <= cavlc::MAX_LEVEL) };
     }
 
     #[test]

@@ -356,7 +356,7 @@ fn jpeg_by_quality_and_quirk_of_wrapped_sizes() {
         true,
         &[0, 0, 0, 0, 1, 50, 80, 45, 4, 5, 0xFF, 0xD9],
     );
-    let scans: Vec<_> = rig.bodies().into_iter().map(|b| crate::net::rtp::jpeg::Scan::parse(b)).collect();
+    let scans: Vec<_> = rig.bodies().into_iter().map(crate::net::rtp::jpeg::Scan::parse).collect();
     assert!(scans[0].is_err(), "2560 is more than RTP can say");
     assert!(rig.bodies()[0].windows(4).any(|w| w == [0x05, 0xA0, 0x0A, 0x00]), "1440 x 2560");
     let scan = scans[1].clone().unwrap();

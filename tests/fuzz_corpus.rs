@@ -167,7 +167,7 @@ fn run(target: &Target, input: &[u8], what: impl FnOnce() -> String) {
     MOST.set(before);
     (target.run)(input);
     let most = (MOST.get() - before) as usize;
-    let may = (target.memory)(input.len());
+    let may = (target.memory)(input);
     assert!(most <= may, "{most} bytes held at once for {} of input; {may} are allowed", input.len());
 }
 

@@ -104,6 +104,13 @@ fn show(text: &str, root: Option<&Node>) {
     }
 }
 
+/// Aliases and references may repeat what they name, up to the bounds of a tree.
+pub fn memory(data: &[u8]) -> usize {
+    let repeats = data.contains(&b'*') || data.windows(2).any(|w| w == b"${");
+    let most = if repeats { 16 << 20 } else { 512 * 1024 };
+    most + 800 * data.len()
+}
+
 /// See the module.
 pub fn run(data: &[u8]) {
     let Some((how, text)) = steer(data) else { return };

@@ -26,27 +26,27 @@ mod video;
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
-    pub memory: fn(usize) -> usize,
+    pub memory: fn(&[u8]) -> usize,
 }
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "aac", run: aac::run, memory: |_| 1024 },
-    Target { name: "adts", run: adts::run, memory: |n| 64 * 1024 + 16 * n },
-    Target { name: "annexb", run: annexb::run, memory: |n| 16 * 1024 + 96 * n },
-    Target { name: "args", run: args::run, memory: |n| 16 * 1024 + 64 * n },
-    Target { name: "auth", run: auth::run, memory: |n| 8 * 1024 + 16 * n },
-    Target { name: "config", run: config::run, memory: |n| 512 * 1024 + 800 * n },
-    Target { name: "demo", run: demo::run, memory: |n| 512 * 1024 + 16 * n },
-    Target { name: "h264", run: h264::run, memory: |n| 64 * 1024 + 64 * n },
-    Target { name: "h265", run: h265::run, memory: |n| 64 * 1024 + 64 * n },
-    Target { name: "http", run: http::run, memory: |n| 32 * 1024 + 64 * n },
+    Target { name: "adts", run: adts::run, memory: |d| 64 * 1024 + 16 * d.len() },
+    Target { name: "annexb", run: annexb::run, memory: |d| 16 * 1024 + 96 * d.len() },
+    Target { name: "args", run: args::run, memory: |d| 64 * 1024 + 160 * d.len() },
+    Target { name: "auth", run: auth::run, memory: |d| 8 * 1024 + 16 * d.len() },
+    Target { name: "config", run: config::run, memory: config::memory },
+    Target { name: "demo", run: demo::run, memory: |d| 512 * 1024 + 16 * d.len() },
+    Target { name: "h264", run: h264::run, memory: |d| 64 * 1024 + 64 * d.len() },
+    Target { name: "h265", run: h265::run, memory: |d| 64 * 1024 + 64 * d.len() },
+    Target { name: "http", run: http::run, memory: |d| 32 * 1024 + 64 * d.len() },
     Target { name: "jpeg", run: jpeg::run, memory: |_| 4096 },
-    Target { name: "json", run: json::run, memory: |n| 8 * 1024 + 300 * n },
+    Target { name: "json", run: json::run, memory: |d| 8 * 1024 + 300 * d.len() },
     Target { name: "opus", run: opus::run, memory: |_| 1024 },
-    Target { name: "source", run: source::run, memory: |n| 8 * 1024 + 200 * n },
-    Target { name: "uri", run: uri::run, memory: |n| 8 * 1024 + 100 * n },
-    Target { name: "wav", run: wav::run, memory: |n| 8 * 1024 + 4 * n },
+    Target { name: "source", run: source::run, memory: |d| 8 * 1024 + 200 * d.len() },
+    Target { name: "uri", run: uri::run, memory: |d| 8 * 1024 + 100 * d.len() },
+    Target { name: "wav", run: wav::run, memory: |d| 8 * 1024 + 4 * d.len() },
 ];
 
 /// Cuts bytes into pieces of 1 to `most`, by a seed.

@@ -204,6 +204,10 @@ pub fn expand_value(value: &str, file: &str, lookup: Lookup<'_>) -> String {
             None => out.push_str(hole.default.or(value.get(hole.start..hole.end)).unwrap_or("")),
         }
         done = hole.end;
+        // No file that the parser takes holds as much.
+        if out.len() > 2 * yaml::MAX_BYTES {
+            break;
+        }
     }
     out.push_str(value.get(done..).unwrap_or(""));
     out

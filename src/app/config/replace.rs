@@ -300,7 +300,19 @@ pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rej
         }
     }
     restore_comments(posted.get(done..).unwrap_or(""), &comments, &mut out);
+    masked_keys(&new_root, old, &mut missing);
     if missing.is_empty() { Ok(out) } else { Err(Rejected::Masked(missing)) }
+}
+
+/// An address that stands as a key is shown masked too; nothing says which it was.
+fn masked_keys(node: &Node, old: &str, missing: &mut Vec<String>) {
+    for entry in node.entries() {
+        if entry.key.contains(MASK) && !old.contains(&entry.key) && missing.len() < MAX_MISSING {
+            missing.push(entry.key.clone());
+        }
+        masked_keys(&entry.value, old, missing);
+    }
+    node.items().iter().for_each(|item| masked_keys(item, old, missing));
 }
 
 fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String) {

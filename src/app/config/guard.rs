@@ -46,12 +46,15 @@ pub fn offence(old: &Node, new: &Node) -> Option<String> {
     }
     let mut known = Vec::new();
     walk(old, &mut Vec::new(), &mut |path, text| {
-        known.push((path.join("."), text.to_owned()));
+        // Only what may run something is compared; a file of long keys and many values stays cheap.
+        if runs_program(text) {
+            known.push((path.to_vec(), text));
+        }
         None::<()>
     });
     walk(new, &mut Vec::new(), &mut |path, text| {
-        let path = path.join(".");
-        (runs_program(text) && !known.iter().any(|(p, t)| *p == path && t == text)).then_some(path)
+        let offends = runs_program(text) && !known.iter().any(|(p, t)| p == path && *t == text);
+        offends.then(|| path.join("."))
     })
 }
 
@@ -59,7 +62,7 @@ pub fn offence(old: &Node, new: &Node) -> Option<String> {
 fn walk<'a, T>(
     node: &'a Node,
     path: &mut Vec<&'a str>,
-    visit: &mut dyn FnMut(&[&str], &str) -> Option<T>,
+    visit: &mut dyn FnMut(&[&'a str], &'a str) -> Option<T>,
 ) -> Option<T> {
     match &node.value {
         Value::Null => None,

@@ -19,6 +19,9 @@ use crate::net::mask::{MASK, is_secret_name, mask_url};
 /// Sections that are nothing but tokens.
 const TOKEN_STORES: [&str; 6] = ["ring", "roborock", "tuya", "wyze", "xiaomi", "ngrok"];
 
+/// Most keys that are named where secrets are missing.
+const MAX_MISSING: usize = 16;
+
 /// Why a new text was not taken.
 #[derive(Debug)]
 pub enum Rejected {
@@ -68,13 +71,41 @@ impl std::fmt::Display for Rejected {
     }
 }
 
-/// One text value of a tree with the keys above it; list items count with their index.
+/// One step down a tree. Borrowed: every value has its path, and keys may be long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step<'a> {
+    Key(&'a str),
+    /// A list's item by its place.
+    Item(usize),
+    /// A list's item by its `name:`, wherever it moves.
+    Row(&'a str),
+}
+
+/// One text value of a tree with the keys above it.
 struct Leaf<'a> {
-    path: Vec<String>,
+    path: Vec<Step<'a>>,
     node: &'a Node,
 }
 
-fn leaves<'a>(node: &'a Node, path: &mut Vec<String>, out: &mut Vec<Leaf<'a>>) {
+impl Leaf<'_> {
+    /// The path for a message.
+    fn shown(&self) -> String {
+        let mut out = String::new();
+        for step in &self.path {
+            if !out.is_empty() {
+                out.push('.');
+            }
+            match step {
+                Step::Key(key) => out.push_str(key),
+                Step::Item(at) => out.push_str(&at.to_string()),
+                Step::Row(name) => out.push_str(name.get(..64).unwrap_or(name)),
+            }
+        }
+        out
+    }
+}
+
+fn leaves<'a>(node: &'a Node, path: &mut Vec<Step<'a>>, out: &mut Vec<Leaf<'a>>) {
     if node.borrowed {
         return;
     }
@@ -83,16 +114,14 @@ fn leaves<'a>(node: &'a Node, path: &mut Vec<String>, out: &mut Vec<Leaf<'a>>) {
         Value::Scalar { .. } => out.push(Leaf { path: path.clone(), node }),
         Value::Seq(items) => {
             for (i, item) in items.iter().enumerate() {
-                // A row is known by its name, wherever it moves.
-                let index = item.get("name").and_then(Node::text);
-                path.push(index.map_or_else(|| i.to_string(), |name| format!("name={name}")));
+                path.push(item.get("name").and_then(Node::text).map_or(Step::Item(i), Step::Row));
                 leaves(item, path, out);
                 path.pop();
             }
         }
         Value::Map(entries) => {
             for entry in entries {
-                path.push(entry.key.clone());
+                path.push(Step::Key(&entry.key));
                 leaves(&entry.value, path, out);
                 path.pop();
             }
@@ -108,9 +137,10 @@ fn all_leaves(root: &Node) -> Vec<Leaf<'_>> {
 }
 
 /// True if a key holds nothing but a secret.
-fn is_secret(path: &[String]) -> bool {
-    let (Some(section), Some(last)) = (path.first(), path.last()) else { return false };
-    if TOKEN_STORES.contains(&section.as_str()) {
+fn is_secret(path: &[Step<'_>]) -> bool {
+    let Some(Step::Key(section)) = path.first() else { return false };
+    let last = if let Some(Step::Key(key)) = path.last() { key } else { "" };
+    if TOKEN_STORES.contains(section) {
         return true;
     }
     match sections::find(section).map(|found| &found.shape) {
@@ -122,7 +152,8 @@ fn is_secret(path: &[String]) -> bool {
         }
         _ => {
             // Inside lists the key is the nearest that is no index.
-            let key = path.iter().rev().find(|part| part.parse::<usize>().is_err());
+            let key =
+                path.iter().rev().find_map(|step| if let Step::Key(key) = step { Some(key) } else { None });
             key.is_some_and(|key| is_secret_name(key))
         }
     }
@@ -142,7 +173,7 @@ fn is_reference(raw: &str) -> bool {
 }
 
 /// What a value looks like read out, if that differs.
-fn masked(path: &[String], raw: &str, node: &Node) -> Option<String> {
+fn masked(path: &[Step<'_>], raw: &str, node: &Node) -> Option<String> {
     let text = node.text()?;
     if is_secret(path) {
         return (!text.is_empty() && text != MASK && !is_reference(raw)).then(|| format!("\"{MASK}\""));
@@ -263,12 +294,26 @@ pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rej
             }
             None => {
                 out.push_str(raw);
-                missing.push(leaf.path.join("."));
+                if missing.len() < MAX_MISSING {
+                    missing.push(leaf.shown());
+                }
             }
         }
     }
     restore_comments(posted.get(done..).unwrap_or(""), &comments, &mut out);
+    masked_keys(&new_root, old, &mut missing);
     if missing.is_empty() { Ok(out) } else { Err(Rejected::Masked(missing)) }
+}
+
+/// An address that stands as a key is shown masked too; nothing says which it was.
+fn masked_keys(node: &Node, old: &str, missing: &mut Vec<String>) {
+    for entry in node.entries() {
+        if entry.key.contains(MASK) && !old.contains(&entry.key) && missing.len() < MAX_MISSING {
+            missing.push(entry.key.clone());
+        }
+        masked_keys(&entry.value, old, missing);
+    }
+    node.items().iter().for_each(|item| masked_keys(item, old, missing));
 }
 
 fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String) {
@@ -288,7 +333,9 @@ fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String) {
 fn restore(leaf: &Leaf<'_>, raw: &str, text: &str, old: &str, known: &[Leaf<'_>]) -> Option<String> {
     let at_path = known.iter().find(|other| other.path == leaf.path);
     // The same list or stream: sources may have moved among themselves.
-    let place = |path: &[String]| -> Vec<String> { path.iter().take(2).cloned().collect() };
+    fn place<'a, 'b>(path: &'b [Step<'a>]) -> &'b [Step<'a>] {
+        path.get(..2).unwrap_or(path)
+    }
     let near = known.iter().filter(|other| {
         !is_secret(&leaf.path) && place(&other.path) == place(&leaf.path) && other.path != leaf.path
     });

@@ -6,6 +6,8 @@
 //! It never grows past its bounds, whatever the aliases say.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use std::rc::Rc;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::text::{MAX_BYTES, Place, Text};
@@ -16,6 +18,10 @@ pub const MAX_DEPTH: usize = 16;
 pub const MAX_NODES: usize = 16 * 1024;
 /// Most keys in one map (duplicates are searched for one by one).
 pub const MAX_ENTRIES: usize = 1024;
+/// Longest key; paths of keys are repeated in messages.
+pub const MAX_KEY: usize = 256;
+/// Most keys that are remembered as standing twice.
+pub const MAX_DUPLICATES: usize = 16;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -127,6 +133,16 @@ impl Node {
         }
     }
 
+    /// Bytes of all texts here.
+    fn bytes(&self) -> usize {
+        match &self.value {
+            Value::Null => 0,
+            Value::Scalar { text, .. } => text.len(),
+            Value::Seq(items) => items.iter().map(Node::bytes).sum(),
+            Value::Map(entries) => entries.iter().map(|entry| entry.key.len() + entry.value.bytes()).sum(),
+        }
+    }
+
     /// How many nodes hang here, itself counted.
     fn count(&self) -> usize {
         match &self.value {
@@ -223,8 +239,10 @@ struct Frame {
 struct Builder<'a> {
     text: &'a Text,
     stack: Vec<Frame>,
-    anchors: Vec<(usize, Node)>,
+    anchors: Vec<(usize, Rc<Node>)>,
     nodes: usize,
+    /// Bytes of text that anchors hold and aliases repeat.
+    repeated: usize,
     root: Option<Node>,
     duplicates: Vec<Duplicate>,
 }
@@ -254,6 +272,7 @@ pub fn parse(text: &Text) -> Result<Document, YamlError> {
         stack: Vec::new(),
         anchors: Vec::new(),
         nodes: 0,
+        repeated: 0,
         root: None,
         duplicates: Vec::new(),
     };
@@ -319,6 +338,24 @@ impl Builder<'_> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
             return self.fail(start, format!("the configuration has more than {MAX_NODES} values"));
+        }
+        Ok(())
+    }
+
+    /// A copy of a node is about to be made, for an anchor or an alias.
+    fn charge_copy(&mut self, nodes: usize, bytes: usize, start: usize) -> Result<(), YamlError> {
+        self.charge(nodes, start)?;
+        self.repeated = self.repeated.saturating_add(bytes);
+        if self.repeated > MAX_BYTES {
+            return self.fail(start, format!("aliases repeat more than {} KiB of text", MAX_BYTES / 1024));
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, anchor: usize, node: &Node) -> Result<(), YamlError> {
+        if anchor > 0 {
+            self.charge_copy(node.count(), node.bytes(), node.start)?;
+            self.anchors.push((anchor, Rc::new(node.clone())));
         }
         Ok(())
     }
@@ -391,8 +428,10 @@ impl Builder<'_> {
                 let Some((_, found)) = self.anchors.iter().find(|(known, _)| *known == id) else {
                     return self.fail(start, "this alias stands inside the value that it names");
                 };
-                let mut node = found.clone();
-                self.charge(node.count(), start)?;
+                // Counted before it is copied: a long text may stand behind many short aliases.
+                let found = Rc::clone(found);
+                self.charge_copy(found.count(), found.bytes(), start)?;
+                let mut node = Node::clone(&found);
                 if self.stack.len() + node.depth() > MAX_DEPTH {
                     return self.fail(start, format!("nested more than {MAX_DEPTH} levels deep"));
                 }
@@ -435,10 +474,10 @@ impl Builder<'_> {
 
     /// Puts a complete node where it belongs.
     fn finish(&mut self, mut node: Node, anchor: usize, empty: bool) -> Result<(), YamlError> {
+        if !self.stack.is_empty() {
+            self.remember(anchor, &node)?;
+        }
         let Some(frame) = self.stack.last_mut() else {
-            if anchor > 0 {
-                self.anchors.push((anchor, node.clone()));
-            }
             self.root = Some(node);
             return Ok(());
         };
@@ -464,9 +503,6 @@ impl Builder<'_> {
                     node.start = key.end + after.len() - header.len();
                 }
             }
-            if anchor > 0 {
-                self.anchors.push((anchor, node.clone()));
-            }
             if !std::mem::take(&mut frame.twice) {
                 entries.push(Entry {
                     key: key.text,
@@ -478,22 +514,24 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        if anchor > 0 {
-            self.anchors.push((anchor, node.clone()));
-        }
         match &mut frame.node.value {
             Value::Seq(items) => items.push(node),
             Value::Map(entries) => {
                 let Value::Scalar { text, .. } = node.value else {
                     return self.fail(node.start, "a key must be plain text, here it is a list or a map");
                 };
+                if text.len() > MAX_KEY {
+                    return self.fail(node.start, format!("a key longer than {MAX_KEY} bytes"));
+                }
                 if entries.len() >= MAX_ENTRIES {
                     return self.fail(node.start, format!("more than {MAX_ENTRIES} keys in one map"));
                 }
                 let first = entries.iter().find(|entry| entry.key == text).map(|entry| entry.at.clone());
                 frame.twice = first.is_some();
                 frame.key = Some(Key { text, at: node.at.clone(), start: node.start, end: node.end });
-                if let Some(first) = first {
+                if let Some(first) = first
+                    && self.duplicates.len() < MAX_DUPLICATES
+                {
                     let mut path = String::new();
                     for frame in &self.stack {
                         if let Some(key) = &frame.key {

@@ -359,3 +359,12 @@ fn a_reference_written_by_the_api_stays_one() {
     assert!(out.contains("rtsp://u:${P}@h/"), "{out}");
     assert_eq!(crate::app::config::expand::expand_value("${P}-${Q:1}", &out, &|_| None), "x-1");
 }
+
+#[test]
+fn an_address_as_a_key_is_not_written_back_masked() {
+    let text = "streams:\n  cam:\n    - rtsp://admin:swordfish@192.0.2.1/ch0: x\n";
+    let shown = mask(text, &environment);
+    assert!(!shown.contains("swordfish"), "{shown}");
+    assert!(matches!(unmask(&shown, text, &environment), Err(Rejected::Masked(_))));
+    assert_eq!(unmask(text, text, &environment).unwrap(), text);
+}

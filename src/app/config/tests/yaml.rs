@@ -145,3 +145,33 @@ fn no_mutation_panics() {
         drop(loaded);
     }
 }
+
+#[test]
+fn repeated_text_is_bounded_like_written_text() {
+    // A quarter of the file behind thousands of short names would be gigabytes.
+    let long = "x".repeat(100_000);
+    let many = format!("a: &a {long}\nb: [{}]", vec!["*a"; 10_000].join(","));
+    assert!(document(&many).unwrap_err().sentence.contains("aliases repeat"));
+    // Anchors inside anchors hold copies of copies.
+    let items = vec!["x"; 1200].join(",");
+    let nested = (0..14).fold(format!("[{items}]"), |inner, i| format!("&a{i} [{inner}]"));
+    assert!(document(&format!("a: {nested}")).unwrap_err().sentence.contains("more than"));
+    let usual = format!("a: &a [{}]\nb: *a\nc: *a", vec!["rtsp://192.0.2.1/"; 100].join(", "));
+    assert_eq!(document(&usual).unwrap().root.get("c").unwrap().items().len(), 100);
+}
+
+#[test]
+fn keys_are_short_and_few_duplicates_are_told() {
+    let key = "k".repeat(super::super::yaml::MAX_KEY);
+    assert!(document(&format!("{key}: 1")).is_ok());
+    assert!(document(&format!("{key}k: 1")).unwrap_err().sentence.contains("key longer than 256"));
+    let twice = document(&"a: 1\n".repeat(500)).unwrap();
+    assert_eq!(twice.duplicates.len(), 16);
+}
+
+#[test]
+fn a_reference_repeated_does_not_grow_without_end() {
+    let file = format!("env: {{B: {}}}", "y".repeat(200_000));
+    let value = super::super::text::expand_value(&"${B}".repeat(10_000), &file, &|_| None);
+    assert!(value.len() < 1 << 20, "{}", value.len());
+}

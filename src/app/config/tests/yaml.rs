@@ -172,6 +172,6 @@ fn keys_are_short_and_few_duplicates_are_told() {
 #[test]
 fn a_reference_repeated_does_not_grow_without_end() {
     let file = format!("env: {{B: {}}}", "y".repeat(200_000));
-    let value = super::super::text::expand_value(&"${B}".repeat(10_000), &file, &|_| None);
+    let value = super::super::expand::expand_value(&"${B}".repeat(10_000), &file, &|_| None);
     assert!(value.len() < 1 << 20, "{}", value.len());
 }

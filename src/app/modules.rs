@@ -58,7 +58,7 @@ pub const FORMATS: &[Format] = &[
         module: "demo",
         gives: &[
             H264,
-            Pcml,
+            L16,
             Pcma,
             Pcmu,
             #[cfg(feature = "aac")]

@@ -79,7 +79,12 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
     logging::install();
     let loaded = configuration(arguments);
     logging::set_secrets(loaded.secrets.clone());
-    configure_log(&loaded.config);
+    // what is wrong is told once, as the answer; unless the log was asked for
+    let mut config = loaded.config.clone();
+    if config.tree.get("log").is_none() {
+        config.log.level = "error";
+    }
+    configure_log(&config);
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), arguments.to_vec(), loaded);
     modules::register(&program.hall, &|_| true);
@@ -94,6 +99,7 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
         }
         Err(sentence) => {
             let sentence = program.loaded().secrets.mask(&sentence).into_owned();
+            let sentence = sentence.strip_prefix("streams: ").unwrap_or(&sentence);
             let _ = writeln!(err, "streamd probe: {sentence}");
             Exit::Failed
         }
@@ -275,7 +281,7 @@ impl Files {
                 CodecId::H264 => "h264",
                 CodecId::H265 => "h265",
                 CodecId::Aac => "aac",
-                CodecId::Pcma | CodecId::Pcmu | CodecId::Pcml => "wav",
+                CodecId::Pcma | CodecId::Pcmu | CodecId::Pcml | CodecId::L16 => "wav",
                 CodecId::Jpeg => "mjpeg",
                 _ => "raw",
             };
@@ -313,6 +319,10 @@ impl Files {
                 }
                 out.extend_from_slice(data);
             }
+            // WAV has its bytes the other way round
+            CodecId::L16 => {
+                data.as_chunks::<2>().0.iter().for_each(|[high, low]| out.extend_from_slice(&[*low, *high]))
+            }
             _ => out.extend_from_slice(data),
         }
         *written += out.len() as u64;
@@ -345,7 +355,7 @@ fn wav_header(codec: &Codec, data: Option<u32>) -> Option<Vec<u8>> {
     let format = match codec.id {
         CodecId::Pcma => wav::Format::Alaw,
         CodecId::Pcmu => wav::Format::Mulaw,
-        CodecId::Pcml => wav::Format::Pcm16,
+        CodecId::Pcml | CodecId::L16 => wav::Format::Pcm16,
         _ => return None,
     };
     let header = wav::Header { format, rate: codec.rate, channels: u16::from(codec.channels.max(1)), data };

@@ -22,6 +22,9 @@ use std::task::{Poll, Waker};
 /// Ports that are tried after the default one.
 const NEXT_PORTS: u16 = 16;
 
+/// How long a connection outlives its listener when the API moves to another address.
+const ANSWERING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -50,10 +53,11 @@ pub struct Program {
     api: Rc<Server>,
     control: Rc<Server>,
     listeners: RefCell<Vec<Listening>>,
+    control_door: RefCell<Option<Listening>>,
     /// What listens where, for people: `API http://…`.
     pub listening: RefCell<Vec<String>>,
-    /// What stays off, and why.
-    pub faults: RefCell<Vec<String>>,
+    /// What stays off, and why: the part of the configuration, and a sentence.
+    faults: RefCell<Vec<(String, String)>>,
     preloads: RefCell<Vec<Preload>>,
     limits: Rc<Limits>,
     end: Cell<Option<End>>,
@@ -113,6 +117,7 @@ impl Program {
             api,
             control,
             listeners: RefCell::default(),
+            control_door: RefCell::default(),
             listening: RefCell::default(),
             faults: RefCell::default(),
             preloads: RefCell::default(),
@@ -137,10 +142,27 @@ impl Program {
         &self.api
     }
 
-    /// Starts what is configured.
+    /// What is wrong with sources, which only those who dial them can tell.
+    pub fn wrong_sources(&self, config: &Config) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for stream in &config.streams {
+            for source in &stream.sources {
+                let found = match SourceSpec::parse(&source.url) {
+                    Ok(spec) if spec.is_template() => continue,
+                    Ok(spec) => self.hall.check(&spec).map_err(|e| e.to_string()),
+                    Err(e) => Err(e.to_string()),
+                };
+                if let Err(sentence) = found {
+                    wrong.push(format!("{}: streams.{}: {sentence}", source.at, stream.name));
+                }
+            }
+        }
+        wrong
+    }
+
+    /// Starts what is configured; the hall knows already who dials what.
     pub fn start(self: &Rc<Program>) {
         let config = self.loaded().config.clone();
-        modules::register(&self.hall, &|module| config.starts(module));
         self.limits.track.set(config.memory.track);
         self.set_users(&config);
         for stream in &config.streams {
@@ -153,9 +175,19 @@ impl Program {
         }
     }
 
-    fn fault(&self, sentence: String) {
+    /// What stays off, and why.
+    pub fn faults(&self) -> Vec<String> {
+        self.faults.borrow().iter().map(|(_, sentence)| sentence.clone()).collect()
+    }
+
+    fn fault(&self, part: &str, sentence: String) {
         log::error!(target: "app", "{sentence}");
-        self.faults.borrow_mut().push(sentence);
+        self.faults.borrow_mut().push((part.to_owned(), sentence));
+    }
+
+    /// A part starts anew, or is gone: what was wrong with it is no longer true.
+    fn forget_faults(&self, part: &str) {
+        self.faults.borrow_mut().retain(|(known, _)| known != part);
     }
 
     fn set_users(&self, config: &Config) {
@@ -171,8 +203,10 @@ impl Program {
     /// Brings a stream to what the configuration says.
     fn set_stream(&self, config: &Config, name: &str) {
         let Some(stream) = config.stream(name) else { return };
-        if let Some(why) = config.fault(&format!("streams.{name}")) {
-            self.faults.borrow_mut().push(why.to_owned());
+        let part = format!("streams.{name}");
+        self.forget_faults(&part);
+        if let Some(why) = config.fault(&part) {
+            self.faults.borrow_mut().push((part, why.to_owned()));
             return;
         }
         let mut sources = Vec::new();
@@ -182,10 +216,11 @@ impl Program {
                 Ok(spec) => match self.hall.check(&spec) {
                     Ok(()) => sources.push(spec),
                     Err(e) => {
-                        self.fault(format!("{}: streams.{name}: {}: {e}", source.at, mask_url(&source.url)))
+                        let place = format!("{}: {part}", source.at);
+                        self.fault(&part, format!("{place}: {}: {e}", mask_url(&source.url)))
                     }
                 },
-                Err(e) => self.fault(format!("{}: streams.{name}: {e}", source.at)),
+                Err(e) => self.fault(&part, format!("{}: {part}: {e}", source.at)),
             }
         }
         if sources.is_empty() && !stream.sources.is_empty() {
@@ -195,7 +230,7 @@ impl Program {
         }
         match self.hall.set(name, sources) {
             Ok(made) => made.set_aliases(stream.aliases.clone()),
-            Err(e) => self.fault(format!("{}: streams.{name}: {e}", stream.at)),
+            Err(e) => self.fault(&part, format!("{}: {part}: {e}", stream.at)),
         }
     }
 
@@ -208,6 +243,8 @@ impl Program {
             gone
         };
         drop(gone);
+        let part = format!("preload.{name}");
+        self.forget_faults(&part);
         let Some(query) = query else { return };
         match self.hall.get(name) {
             Some(stream) => {
@@ -216,7 +253,7 @@ impl Program {
                 let preload = Preload { name: name.to_owned(), query: query.to_owned(), _holder: holder };
                 self.preloads.borrow_mut().push(preload);
             }
-            None => self.fault(format!("preload.{name}: there is no such stream")),
+            None => self.fault(&part, format!("{part}: there is no such stream")),
         }
     }
 
@@ -241,22 +278,25 @@ impl Program {
             return;
         }
         match Listener::unix(path) {
-            Ok(listener) => self.listeners.borrow_mut().push(self.control.serve(listener)),
+            Ok(listener) => {
+                self.control_door.replace(Some(self.control.serve(listener)));
+            }
             Err(e) => {
                 let sentence = format!("ctl.socket: {}: {e}; streamd ctl will not work", path.display());
                 log::warn!(target: "app", "{sentence}");
-                self.faults.borrow_mut().push(sentence);
+                self.faults.borrow_mut().push(("ctl".into(), sentence));
             }
         }
     }
 
     fn open_api(self: &Rc<Program>, config: &Config) {
         self.listening.borrow_mut().clear();
+        self.forget_faults("api");
         if !config.starts("api") {
             return;
         }
         if let Some(why) = config.fault("api") {
-            self.faults.borrow_mut().push(why.to_owned());
+            self.faults.borrow_mut().push(("api".into(), why.to_owned()));
             return;
         }
         self.router.set_base(&config.api.base_path);
@@ -272,7 +312,7 @@ impl Program {
                     self.listeners.borrow_mut().push(self.api.serve(listener));
                     self.listening.borrow_mut().push(format!("API unix:{}", path.display()));
                 }
-                Err(e) => self.fault(format!("api.unix_listen: {}: {e}", path.display())),
+                Err(e) => self.fault("api", format!("api.unix_listen: {}: {e}", path.display())),
             }
         }
     }
@@ -302,7 +342,8 @@ impl Program {
                     address.port = address.port.wrapping_add(1);
                 }
                 Err(e) => {
-                    return self.fault(format!("api.listen: {address}: {e}; the API does not listen there"));
+                    let sentence = format!("api.listen: {address}: {e}; the API does not listen there");
+                    return self.fault("api", sentence);
                 }
             }
         }
@@ -310,7 +351,7 @@ impl Program {
 
     /// Whether anything at all is served.
     pub fn serves(&self) -> bool {
-        !self.listeners.borrow().is_empty()
+        !self.listeners.borrow().is_empty() || self.control_door.borrow().is_some()
     }
 
     /// Reads the configuration again and applies what has changed; what was wrong, if anything.
@@ -319,9 +360,11 @@ impl Program {
         let env = |name: &str| std::env::var(name).ok();
         let world = World { env: &env, modules: &names };
         let loaded = load(&self.arguments, &world);
-        if loaded.has_errors() {
-            let errors = loaded.problems.iter().filter(|p| p.severity == super::config::Severity::Error);
-            let text = errors.map(|p| p.to_string()).collect::<Vec<_>>().join("\n");
+        let errors = loaded.problems.iter().filter(|p| p.severity == super::config::Severity::Error);
+        let mut wrong: Vec<String> = errors.map(|p| p.to_string()).collect();
+        wrong.extend(self.wrong_sources(&loaded.config));
+        if !wrong.is_empty() {
+            let text = loaded.secrets.mask(&wrong.join("\n")).into_owned();
             log::error!(target: "app", "the configuration was not reloaded, everything runs on as before: {text}");
             return Err(text);
         }
@@ -338,7 +381,6 @@ impl Program {
         let config = loaded.config.clone();
         logging::set_secrets(loaded.secrets.clone());
         self.loaded.replace(loaded);
-        self.faults.borrow_mut().clear();
         self.limits.track.set(config.memory.track);
         if changes.touches("log") {
             configure_log(&config);
@@ -352,15 +394,27 @@ impl Program {
         }
         for name in &changes.removed {
             self.preload(name, None);
+            self.forget_faults(&format!("streams.{name}"));
             self.hall.remove(name);
         }
         for name in changes.added.iter().chain(&changes.changed) {
+            let before = self.hall.get(name).is_some();
             self.set_stream(&config, name);
+            let query = config.preload.iter().find(|(n, _)| n == name).map(|(_, q)| q.as_str());
+            // what was off and is on again is kept running again
+            if query.is_some() && before != self.hall.get(name).is_some() {
+                self.preload(name, query);
+            }
         }
         if changes.restarts("api") {
-            let old = std::mem::take(&mut *self.listeners.borrow_mut());
-            drop(old);
-            self.open_control(&config);
+            let mut old = self.listeners.take();
+            // the ports are free at once; who asked for this change still gets its answer
+            old.iter_mut().for_each(Listening::stop);
+            let rest = async move {
+                async_io::Timer::after(ANSWERING).await;
+                drop(old);
+            };
+            self.executor.spawn(rest).detach();
             self.open_api(&config);
         } else if changes.touches("api") {
             self.router.set_allowed(config.api.allow_paths.clone());
@@ -414,7 +468,7 @@ impl Program {
     /// Lets everything go: viewers, sources, listeners.
     pub fn close(&self) {
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
-        drop((listeners, preloads));
+        drop((listeners, self.control_door.take(), preloads));
         self.hall.end();
     }
 }

@@ -7,7 +7,6 @@ use super::program::{End, Program, configure_log, tell};
 use super::{log as logging, modules};
 use crate::net::clock;
 use crate::net::signals::{Signals, Told};
-use crate::stream::SourceSpec;
 use smol::{LocalExecutor, future};
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -32,13 +31,22 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     for problem in &loaded.problems {
         tell(problem);
     }
-    if strict && loaded.has_errors() {
+    let mut wrong = loaded.has_errors();
+    let config = loaded.config.clone();
+    let executor = Rc::new(LocalExecutor::new());
+    let program = Program::new(executor.clone(), arguments, loaded);
+    modules::register(&program.hall, &|module| config.starts(module));
+    if strict {
+        for sentence in program.wrong_sources(&config) {
+            wrong = true;
+            log::error!(target: "config", "{sentence}");
+        }
+    }
+    if strict && wrong {
         log::error!(target: "app", "--strict: not started, because the configuration is wrong");
         logging::flush();
         return Exit::Config.into();
     }
-    let executor = Rc::new(LocalExecutor::new());
-    let program = Program::new(executor.clone(), arguments, loaded);
     let end = smol::block_on(executor.run(serve(&program, signals)));
     program.close();
     // tasks that were cancelled let go of their sockets and devices here
@@ -121,7 +129,7 @@ fn announce(program: &Rc<Program>) {
     for stream in program.hall.streams() {
         let _ = writeln!(out, "  stream {}", stream.name());
     }
-    for line in program.faults.borrow().iter() {
+    for line in program.faults().iter() {
         let _ = writeln!(out, "  off: {}", program.loaded().secrets.mask(line));
     }
     let _ = writeln!(out);
@@ -145,19 +153,9 @@ pub fn check(arguments: &[String]) -> Exit {
     let program = Program::new(executor, arguments.to_vec(), loaded);
     let config = program.loaded().config.clone();
     modules::register(&program.hall, &|module| config.starts(module));
-    for stream in &config.streams {
-        for source in &stream.sources {
-            let found = match SourceSpec::parse(&source.url) {
-                Ok(spec) if spec.is_template() => continue,
-                Ok(spec) => program.hall.check(&spec).map_err(|e| e.to_string()),
-                Err(e) => Err(e.to_string()),
-            };
-            if let Err(sentence) = found {
-                wrong = true;
-                let sentence = program.loaded().secrets.mask(&sentence).into_owned();
-                let _ = writeln!(out, "error: {}: streams.{}: {sentence}", source.at, stream.name);
-            }
-        }
+    for sentence in program.wrong_sources(&config) {
+        wrong = true;
+        let _ = writeln!(out, "error: {}", program.loaded().secrets.mask(&sentence));
     }
     if !wrong {
         let _ = writeln!(out, "{} streams, nothing wrong", config.streams.len());

@@ -231,6 +231,16 @@ impl Listener {
         }
     }
 
+    /// Listens no more, at once: the port is free for another, whoever still waits here.
+    pub fn close(&self) {
+        use std::os::fd::AsFd;
+        let fd = match self {
+            Listener::Tcp(l) => l.as_fd(),
+            Listener::Unix(l) => l.listener.as_fd(),
+        };
+        let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    }
+
     /// The next stream. Small packets leave at once.
     pub async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {

@@ -97,6 +97,10 @@ async fn post(program: Rc<Program>, request: Request) -> Response {
     let taken = with_world(|world| -> Result<Loaded, Rejected> {
         let text = replace::unmask(&posted, &old, &|name| world.lookup(name))?;
         let loaded = approve(&arguments, world, &old, &text, true)?;
+        let wrong = program.wrong_sources(&loaded.config);
+        if !wrong.is_empty() {
+            return Err(Rejected::Sources(loaded.secrets.mask(&wrong.join("\n")).into_owned()));
+        }
         write::replace_file(&path, &text)?;
         Ok(loaded)
     });
@@ -153,6 +157,7 @@ fn collect(node: &Node, path: &mut Vec<String>, edits: &mut Vec<(Vec<String>, Op
 fn as_new(node: &Node) -> New {
     match &node.value {
         Value::Null => New::Null,
+        Value::Scalar { text, quoted: false } => New::Plain(text.clone()),
         Value::Scalar { text, .. } => New::text(text),
         Value::Seq(items) => New::List(items.iter().map(as_new).collect()),
         Value::Map(entries) => New::Map(entries.iter().map(|e| (e.key.clone(), as_new(&e.value))).collect()),

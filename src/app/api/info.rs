@@ -5,7 +5,7 @@ use crate::app::program::{End, Program};
 use crate::net::clock;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json::Writer;
-use crate::net::users::{Door, Role};
+use crate::net::users::{Door, Role, User};
 use std::rc::Rc;
 
 /// What the API says it is: clients of the predecessor look at this number.
@@ -21,7 +21,9 @@ pub fn routes(routes: &Routes) {
     let admin = Access::Role(Role::Admin);
     routes.on(Method::Get, "/", Access::Open, |program, r| async move { front(&program, &r) });
     routes.on(Method::Get, "/api", view, |program, r| async move { Response::json(info(&program, &r)) });
-    routes.on(Method::Get, "/api/status", view, |program, _| async move { Response::json(status(&program)) });
+    routes.on(Method::Get, "/api/status", view, |program, r| async move {
+        Response::json(status(&program, &r.user))
+    });
     routes.on(Method::Get, "/api/schemes", view, |program, _| async move {
         let mut w = Writer::new();
         w.begin_array();
@@ -80,7 +82,7 @@ fn info(program: &Program, request: &Request) -> String {
 }
 
 /// What runs and what does not, for `ctl status` and for pages.
-fn status(program: &Program) -> String {
+fn status(program: &Program, user: &User) -> String {
     let mut w = Writer::new();
     w.begin_object();
     w.key("version").string(VERSION);
@@ -91,12 +93,14 @@ fn status(program: &Program) -> String {
     }
     w.end_array();
     w.key("off").begin_array();
-    for text in program.faults.borrow().iter() {
+    // these sentences speak of every stream, so they are for those who may see every stream
+    let sees_all = user.streams.is_none();
+    for text in program.faults().iter().filter(|_| sees_all) {
         w.string(&program.loaded().secrets.mask(text));
     }
     w.end_array();
     w.key("problems").begin_array();
-    for problem in &program.loaded().problems {
+    for problem in program.loaded().problems.iter().filter(|_| sees_all) {
         w.string(&problem.to_string());
     }
     w.end_array();
@@ -108,7 +112,7 @@ fn status(program: &Program) -> String {
     };
     w.key("doors").string(doors);
     w.key("streams").begin_object();
-    for stream in program.hall.streams() {
+    for stream in super::visible(program, user) {
         w.key(stream.name()).begin_object();
         w.key("sources").uint(stream.sources().len() as u64);
         w.key("viewers").uint(stream.viewers().len() as u64);

@@ -5,12 +5,13 @@ use crate::app::program::Program;
 use crate::media::Kind;
 use crate::net::clock;
 use crate::net::http::{Access, Method, Response};
-use crate::net::users::Role;
+use crate::net::users::{Role, User};
 use crate::stream::{Outlet, State};
 
 pub fn routes(routes: &Routes) {
-    routes.on(Method::Get, "/metrics", Access::Role(Role::View), |program, _| async move {
-        Response::bytes("text/plain; version=0.0.4", metrics(&program).into_bytes())
+    routes.on(Method::Get, "/metrics", Access::Role(Role::View), |program, r| async move {
+        let text = metrics(&program, &r.user);
+        Response::bytes("text/plain; version=0.0.4", text.into_bytes())
     });
 }
 
@@ -69,7 +70,7 @@ impl Text {
     }
 }
 
-fn metrics(program: &Program) -> String {
+fn metrics(program: &Program, user: &User) -> String {
     let mut t = Text(String::new());
     let (rss, threads) = process();
     let one = |t: &mut Text, name: &str, kind: &str, help: &str, value: u64| {
@@ -86,7 +87,7 @@ fn metrics(program: &Program) -> String {
     one(&mut t, "streamd_http_requests_total", "counter", "Requests that were served.", http.requests);
     one(&mut t, "streamd_http_refused_total", "counter", "Requests that were refused.", http.refused);
 
-    let streams = program.hall.streams();
+    let streams = super::visible(program, user);
     t.head("streamd_viewers", "gauge", "Viewers of a stream.");
     for s in &streams {
         t.line("streamd_viewers", &[("stream", s.name())], s.viewers().len() as u64);

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 pub use config::set_admin;
 pub use info::VERSION;
-pub use streams::stream_json;
+pub use streams::{stream_json, visible};
 
 /// Adds a module's routes: each handler has the program, and nothing that changes something is done
 /// while `api.read_only` is set.

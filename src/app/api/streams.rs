@@ -11,7 +11,7 @@ use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json::Writer;
 use crate::net::mask::mask_url;
 use crate::net::users::{Role, User};
-use crate::stream::{Join, Outlet, Peer, SourceSpec, Stream, Track, Viewer};
+use crate::stream::{Join, Outlet, Peer, SourceSpec, Speaker, Stream, Track, Viewer};
 use std::rc::Rc;
 
 /// Names that a stream may be given beside its own.
@@ -56,8 +56,14 @@ async fn get(program: Rc<Program>, request: Request) -> Response {
         if !query.is_empty() {
             // asked what it would get: the source has to be dialled to know
             let peer = Peer { format: "probe", protocol: "http", ..Peer::default() };
-            if let Err(e) = stream.attach(&wishes_of(&query), Join::Live, peer).await {
-                return Response::error(500, &mask(&program, &e.to_string()));
+            match stream.attach(&wishes_of(&query), Join::Live, peer).await {
+                // it stays until all is told, or its source would have nothing to tell any more
+                Ok(reader) => {
+                    stream_json(&mut w, &stream, &|text| mask(&program, text));
+                    drop(reader);
+                    return Response::json(w.finish());
+                }
+                Err(e) => return Response::error(500, &mask(&program, &e.to_string())),
             }
         }
         stream_json(&mut w, &stream, &|text| mask(&program, text));
@@ -72,7 +78,8 @@ async fn get(program: Rc<Program>, request: Request) -> Response {
     Response::json(w.finish())
 }
 
-fn visible(program: &Program, user: &User) -> Vec<Rc<Stream>> {
+/// The streams that a user may see.
+pub fn visible(program: &Program, user: &User) -> Vec<Rc<Stream>> {
     let mut streams = program.hall.streams();
     streams.retain(|s| user.may(Role::View, Some(s.name())));
     streams
@@ -117,6 +124,17 @@ pub fn stream_json(w: &mut Writer, stream: &Rc<Stream>, mask: &dyn Fn(&str) -> S
             }
             w.end_array();
             w.key("bytes_recv").uint(bytes);
+            let speakers = || {
+                outlets.iter().filter_map(|o| match o {
+                    Outlet::Speaker(_, speaker) => Some(speaker),
+                    Outlet::Track(..) => None,
+                })
+            };
+            if speakers().next().is_some() {
+                w.key("speakers").begin_array();
+                speakers().for_each(|s| speaker_json(w, s));
+                w.end_array();
+            }
         }
         w.end_object();
     }
@@ -159,6 +177,18 @@ fn track_json(w: &mut Writer, track: &Track) {
     if let Some(newest) = track.newest() {
         w.key("age_ms").uint(clock::now().since(newest).as_millis() as u64);
     }
+    w.end_object();
+}
+
+/// What was said to a speaker.
+fn speaker_json(w: &mut Writer, speaker: &Speaker) {
+    let track = speaker.track();
+    w.begin_object();
+    w.key("codec");
+    codec_json(w, &track.codec());
+    w.key("taken").bool(speaker.is_taken());
+    w.key("bytes").uint(track.stats.bytes.get());
+    w.key("frames").uint(track.stats.frames.get());
     w.end_object();
 }
 
@@ -312,7 +342,19 @@ async fn delete(program: Rc<Program>, request: Request) -> Response {
     if !known && !configured {
         return not_found(name);
     }
-    if configured && let Err(refusal) = change(&program, &[(&["streams", name], None)]) {
+    let preloaded = program.loaded().config.preload.iter().any(|(n, _)| n == name);
+    let mut edits: Vec<(&[&str], Option<New>)> = Vec::new();
+    let (stream, preload) = (["streams", name], ["preload", name]);
+    // what would keep it running goes first, or the next start had a reason to complain
+    if preloaded {
+        edits.push((&preload, None));
+    }
+    if configured {
+        edits.push((&stream, None));
+    }
+    if !edits.is_empty()
+        && let Err(refusal) = change(&program, &edits)
+    {
         return refusal;
     }
     program.preload(name, None);

@@ -183,13 +183,22 @@ macro_rules! from_val {
     )*};
 }
 
+impl FromVal for String {
+    fn from_val(val: Option<Val>) -> Self {
+        match val {
+            Some(Val::Text(value)) => value,
+            Some(Val::Word(word)) => word.to_owned(),
+            _ => Self::default(),
+        }
+    }
+}
+
 from_val! {
     bool: Val::Bool(value) => value;
     u16: Val::Int(value) => u16::try_from(value).unwrap_or(u16::MAX);
     u32: Val::Int(value) => u32::try_from(value).unwrap_or(u32::MAX);
     usize: Val::Int(value) => usize::try_from(value).unwrap_or(usize::MAX);
     std::time::Duration: Val::Int(value) => std::time::Duration::from_millis(value.unsigned_abs());
-    String: Val::Text(value) => value;
     std::path::PathBuf: Val::Text(value) => value.into();
     &'static str: Val::Word(value) => value;
     Vec<String>: Val::List(value) => value;

@@ -31,6 +31,8 @@ pub enum Rejected {
     Masked(Vec<String>),
     /// It holds errors.
     Problems(Vec<Problem>),
+    /// It has sources that cannot be dialled here.
+    Sources(String),
     /// It adds or changes something that runs programs.
     Guarded(String),
     /// It could not be written.
@@ -53,6 +55,7 @@ impl std::fmt::Display for Rejected {
                 "{}: *** stands where a secret is expected and no known one fits; write the secret itself",
                 paths.join(", ")
             ),
+            Self::Sources(sentences) => f.write_str(sentences),
             Self::Problems(problems) => {
                 for (i, problem) in problems.iter().enumerate() {
                     if i > 0 {

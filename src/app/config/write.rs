@@ -23,6 +23,8 @@ pub enum New {
     Null,
     /// One value.
     Text(String),
+    /// One value that was written without quotes: a number, true, a word.
+    Plain(String),
     /// A list.
     List(Vec<New>),
     /// A map.
@@ -44,7 +46,7 @@ impl New {
     fn node(&self, expand: &dyn Fn(&str) -> String) -> Node {
         let value = match self {
             Self::Null => Value::Null,
-            Self::Text(text) => Value::Scalar { text: expand(text), quoted: true },
+            Self::Text(text) | Self::Plain(text) => Value::Scalar { text: expand(text), quoted: true },
             Self::List(items) => Value::Seq(items.iter().map(|item| item.node(expand)).collect()),
             Self::Map(entries) => Value::Map(
                 entries
@@ -395,7 +397,7 @@ impl Editor<'_> {
 
 fn is_inline(new: &New) -> bool {
     match new {
-        New::Null | New::Text(_) => true,
+        New::Null | New::Text(_) | New::Plain(_) => true,
         New::List(items) => items.is_empty(),
         New::Map(entries) => entries.is_empty(),
     }
@@ -445,6 +447,10 @@ fn flow(value: &New, json: bool, out: &mut String) {
     match value {
         New::Null => out.push_str("null"),
         New::Text(text) => scalar(text, json, out),
+        New::Plain(text) => match text.bytes().all(|b| b.is_ascii_alphanumeric()) && !text.is_empty() {
+            true => out.push_str(text),
+            false => scalar(text, json, out),
+        },
         New::List(items) => {
             out.push('[');
             for (i, item) in items.iter().enumerate() {

@@ -48,7 +48,11 @@ impl Gate {
     }
 
     pub(crate) fn admit(&self, head: &Head, peer: &Peer, now: Time) -> Result<Entry, Response> {
-        let (route, rest) = match self.router.find(head.method, &head.path) {
+        let found = match self.settings.trusted {
+            true => self.router.find_inside(head.method, &head.path),
+            false => self.router.find(head.method, &head.path),
+        };
+        let (route, rest) = match found {
             Found::Route(route, rest) => (route, rest),
             Found::OtherMethods(allow) if head.method == Method::Options => {
                 return Err(self.options(head, allow));
@@ -105,6 +109,11 @@ impl Gate {
                 Err(response)
             }
         }
+    }
+
+    /// The path as the routes know it.
+    pub(crate) fn inner_path(&self, path: &str) -> String {
+        if self.settings.trusted { path.to_owned() } else { self.router.inner_path(path) }
     }
 
     fn may_set_up(&self, head: &Head, peer: &Peer, address: Option<IpAddr>, now: Time) -> bool {

@@ -170,6 +170,15 @@ impl Router {
         if !path.starts_with('/') || !allowed.is_empty() && !allowed.iter().any(|p| p == full) {
             return Found::Nothing;
         }
+        self.route(method, path)
+    }
+
+    /// As [`Router::find`], for the control socket: base and allowed paths are for those outside.
+    pub(crate) fn find_inside(&self, method: Method, path: &str) -> Found {
+        self.route(method, path)
+    }
+
+    fn route(&self, method: Method, path: &str) -> Found {
         let routes = self.routes.borrow();
         let mut best: Option<&Rc<Route>> = None;
         let mut longest = None;

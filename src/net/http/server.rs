@@ -57,11 +57,22 @@ pub struct Server {
 pub struct Listening {
     server: Rc<Server>,
     id: u32,
-    _task: Task<()>,
+    listener: Rc<Listener>,
+    task: Option<Task<()>>,
+}
+
+impl Listening {
+    /// Takes no more connections; those that are there go on until it is dropped.
+    pub fn stop(&mut self) {
+        // a task that is dropped lets go of its socket only when the executor comes to it
+        self.listener.close();
+        self.task = None;
+    }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
+        self.stop();
         for c in self.server.connections.borrow().iter().filter(|c| c.listener == self.id) {
             c.socket.shutdown(Shutdown::Both);
         }
@@ -116,10 +127,12 @@ impl Server {
         let id = self.listeners.get() + 1;
         self.listeners.set(id);
         let server = self.clone();
+        let listener = Rc::new(listener);
+        let door = listener.clone();
         let task = self.executor.spawn(async move {
             let mut turns = 0u32;
             loop {
-                match listener.accept().await {
+                match door.accept().await {
                     Ok((socket, peer)) => server.clone().welcome(socket, peer, id),
                     Err(e)
                         if matches!(e.raw_os_error(), Some(libc_errno::EMFILE | libc_errno::ENFILE))
@@ -141,7 +154,7 @@ impl Server {
                 }
             }
         });
-        Listening { server: self.clone(), id, _task: task }
+        Listening { server: self.clone(), id, listener, task: Some(task) }
     }
 
     /// Gives a new connection its task, if there is room or room can be made.
@@ -227,7 +240,7 @@ impl Server {
                     };
                     self.tell(|s| s.requests += 1);
                     let request = Request {
-                        path: self.gate.router.inner_path(&head.path),
+                        path: self.gate.inner_path(&head.path),
                         rest: entry.rest,
                         body,
                         user: entry.user,

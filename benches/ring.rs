@@ -5,7 +5,7 @@
 //! its instructions.
 #![allow(missing_docs, unsafe_code)]
 
-use smol::{LocalExecutor, future};
+use smol::future;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use streamd::media::{Codec, CodecId, Time};
+use streamd::net::executor::LocalExecutor;
 use streamd::stream::{Bounds, Inlet, Join, Peer, Reader, Step, Track, Viewer};
 
 /// Counts what is asked of the system's allocator.
@@ -55,7 +56,7 @@ const FRAME: usize = 4000;
 const ROUNDS: usize = 7;
 
 struct Scene {
-    executor: Rc<LocalExecutor<'static>>,
+    executor: Rc<LocalExecutor>,
     track: Rc<Track>,
     inlet: Inlet,
     seen: Rc<Cell<usize>>,

@@ -1,7 +1,8 @@
 //! A source whose frames come when the test pushes them, and a hall around it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use smol::{LocalExecutor, future};
+use smol::future;
+use streamd::net::executor::LocalExecutor;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use streamd::media::{Codec, CodecId, Kind, Media, Time};
@@ -75,7 +76,7 @@ impl Producer for Puppet {
 }
 
 pub struct Stage {
-    pub executor: Rc<LocalExecutor<'static>>,
+    pub executor: Rc<LocalExecutor>,
     pub hall: Rc<Hall>,
     pub strings: Rc<Strings>,
 }

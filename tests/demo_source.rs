@@ -3,16 +3,16 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use smol::LocalExecutor;
 use std::rc::Rc;
 use streamd::device::demo::Demo;
 use streamd::media::{Codec, CodecId, Kind, Time};
 use streamd::net::clock;
+use streamd::net::executor::LocalExecutor;
 use streamd::net::worker::Worker;
 use streamd::stream::{Bounds, Hall, Join, Peer, Reader, SourceSpec, Step, Stream, Voice, Wish};
 
 struct Stage {
-    executor: Rc<LocalExecutor<'static>>,
+    executor: Rc<LocalExecutor>,
     hall: Rc<Hall>,
 }
 

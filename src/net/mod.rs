@@ -4,6 +4,7 @@ pub mod auth;
 pub mod base64;
 pub mod clock;
 pub mod digest;
+pub mod executor;
 pub mod http;
 pub mod json;
 pub mod limits;

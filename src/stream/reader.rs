@@ -2,7 +2,7 @@
 //! slow it jumps. Joining shows a picture at once and is not late afterwards: what the ring still
 //! has since the last key frame is shown squeezed, so that a live viewer ends at now.
 
-use super::ring::Meta;
+use super::ring::{Meta, Ring};
 use super::track::{Track, bump};
 use super::viewer::{Close, Viewer};
 use crate::media::{Codec, Kind, Time};
@@ -52,6 +52,18 @@ struct Cursor {
     /// The next frame comes after a jump.
     jumped: bool,
 }
+
+impl Join {
+    /// Whether this frame is too old for a reader that began so.
+    fn is_late(self, ring: &Ring, seq: u64, meta: &Meta) -> bool {
+        self == Join::Live
+            && seq + 1 < ring.head()
+            && ring.newest().is_some_and(|now| now.decode.since(meta.decode) > LIVE_LAG)
+    }
+}
+
+/// A track has been overwritten under this reader, needs a key frame or is too late.
+struct Behind;
 
 /// Times before `edge` lie closer together than they were.
 #[derive(Clone, Copy)]
@@ -109,7 +121,7 @@ impl Reader {
             .into_iter()
             .map(|track| {
                 let (next, config) = (track.ring().head(), track.config_number());
-                let needs_key = track.codec().id.has_key_frames();
+                let needs_key = track.has_key_frames();
                 Cursor { seat: track.enter(), next, config, needs_key, jumped: false, track }
             })
             .collect();
@@ -173,8 +185,42 @@ impl Reader {
         if !self.begun && !self.begin() {
             return self.ended();
         }
-        self.catch_up();
-        let mut best: Option<(usize, Time)> = None;
+        let found = self.search().unwrap_or_else(|Behind| {
+            self.catch_up();
+            self.search_on()
+        });
+        let Some((at, config)) = found else { return self.ended() };
+        let c = self.cursors.get_mut(at)?;
+        if config != c.config {
+            c.config = config;
+            return Some(Step::Codec(at, c.track.config(config).unwrap_or_else(|| c.track.codec())));
+        }
+        Some(Step::Frame(at))
+    }
+
+    /// The track whose frame is next, and the description that it needs, as long as nothing has to
+    /// be jumped over. What every frame goes through: one look at each ring.
+    fn search(&self) -> Result<Option<(usize, u32)>, Behind> {
+        let mut best: Option<(usize, Meta)> = None;
+        for (at, c) in self.cursors.iter().enumerate() {
+            let ring = c.track.ring();
+            if c.needs_key || c.next < ring.tail() {
+                return Err(Behind);
+            }
+            let Some(meta) = ring.meta(c.next) else { continue };
+            if self.join.is_late(&ring, c.next, &meta) {
+                return Err(Behind);
+            }
+            if best.is_none_or(|(_, b)| meta.decode < b.decode) {
+                best = Some((at, meta));
+            }
+        }
+        Ok(best.map(|(at, meta)| (at, meta.config)))
+    }
+
+    /// The same after jumping, from the next key frame on where one is needed.
+    fn search_on(&mut self) -> Option<(usize, u32)> {
+        let mut best: Option<(usize, Meta)> = None;
         for (at, c) in self.cursors.iter_mut().enumerate() {
             let ring = c.track.ring();
             if c.needs_key {
@@ -188,26 +234,18 @@ impl Reader {
                 }
             }
             if let Some(meta) = ring.meta(c.next)
-                && best.is_none_or(|(_, t)| meta.decode < t)
+                && best.is_none_or(|(_, b)| meta.decode < b.decode)
             {
-                best = Some((at, meta.decode));
+                best = Some((at, meta));
             }
         }
-        let Some((at, _)) = best else { return self.ended() };
-        let c = self.cursors.get_mut(at)?;
-        let config = c.track.ring().meta(c.next)?.config;
-        if config != c.config {
-            c.config = config;
-            return Some(Step::Codec(at, c.track.config(config).unwrap_or_else(|| c.track.codec())));
-        }
-        Some(Step::Frame(at))
+        best.map(|(at, meta)| (at, meta.config))
     }
 
     fn ended(&self) -> Option<Step> {
         // a viewer of a closed picture is not kept for the sound alone, nor the other way round
-        let mut over =
-            self.cursors.iter().filter(|c| c.next >= c.track.ring().head()).filter_map(|c| c.track.closed());
-        match over.next() {
+        let over = |c: &Cursor| c.track.closed().filter(|_| c.next >= c.track.ring().head());
+        match self.cursors.iter().find_map(over) {
             Some(why) => Some(Step::Closed(why)),
             None => self.cursors.is_empty().then_some(Step::Closed(Close::Ended)),
         }
@@ -268,7 +306,7 @@ impl Reader {
 
     /// The track that decides where reading can begin.
     fn lead(&self) -> Option<usize> {
-        self.cursors.iter().position(|c| c.track.codec().id.has_key_frames())
+        self.cursors.iter().position(|c| c.track.has_key_frames())
     }
 
     /// Finds the place to begin; false while there is none.
@@ -344,7 +382,7 @@ impl Reader {
             let ring = c.track.ring();
             let to = if at == lead {
                 key
-            } else if c.track.codec().id.has_key_frames() {
+            } else if c.track.has_key_frames() {
                 ring.key_before(meta.time).or_else(|| ring.key_from(ring.tail())).unwrap_or(ring.head())
             } else {
                 ring.seek(meta.decode)
@@ -357,7 +395,7 @@ impl Reader {
             } else {
                 c.next = to;
             }
-            c.needs_key = at != lead && c.track.codec().id.has_key_frames();
+            c.needs_key = at != lead && c.track.has_key_frames();
         }
     }
 
@@ -368,12 +406,8 @@ impl Reader {
             let Some(c) = self.cursors.get_mut(at) else { return };
             let ring = c.track.ring();
             let fallen = c.next < ring.tail();
-            let late = self.join == Join::Live
-                && !c.needs_key
-                && ring
-                    .meta(c.next)
-                    .zip(ring.newest())
-                    .is_some_and(|(m, now)| now.decode.since(m.decode) > LIVE_LAG);
+            let late =
+                !c.needs_key && ring.meta(c.next).is_some_and(|m| self.join.is_late(&ring, c.next, &m));
             if !fallen && !late {
                 continue;
             }
@@ -398,7 +432,7 @@ impl Reader {
                 c.next = to;
                 c.jumped = true;
                 drop(ring);
-                c.needs_key = c.track.codec().id.has_key_frames();
+                c.needs_key = c.track.has_key_frames();
             }
         }
     }

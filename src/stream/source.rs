@@ -9,9 +9,10 @@ use super::track::{Bounds, Inlet, Track};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, Direction, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::executor::LocalExecutor;
 use crate::net::worker::Worker;
 use async_io::Timer;
-use smol::{LocalExecutor, Task, future};
+use smol::{Task, future};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -23,7 +24,7 @@ use std::time::Duration;
 /// A future that stays on the one thread.
 pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 /// The executor that everything runs on.
-pub type Executor = Rc<LocalExecutor<'static>>;
+pub type Executor = Rc<LocalExecutor>;
 
 /// A source has this long to say what it offers.
 const DIAL: Duration = Duration::from_secs(10);

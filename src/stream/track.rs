@@ -59,6 +59,8 @@ pub struct Track {
     wakers: RefCell<Vec<Seat>>,
     readers: Cell<usize>,
     closed: Cell<Option<Close>>,
+    /// What the newest codec says of key frames: asked for by every reader and frame.
+    keyed: Cell<bool>,
     /// The pictures that this track's sound belongs to.
     leader: RefCell<Weak<Track>>,
     /// Asks the source for a key frame.
@@ -79,6 +81,7 @@ impl Track {
         let kind = codec.kind();
         let track = Rc::new(Track {
             kind,
+            keyed: Cell::new(codec.id.has_key_frames()),
             ring: RefCell::new(Ring::new(bounds.limit, bounds.keep)),
             configs: RefCell::new(vec![Config { number: 0, codec: Rc::new(codec) }]),
             wakers: RefCell::new(Vec::new()),
@@ -106,6 +109,11 @@ impl Track {
         }
     }
 
+    /// Whether its frames depend on each other, so that decoding can only begin at some of them.
+    pub fn has_key_frames(&self) -> bool {
+        self.keyed.get()
+    }
+
     /// The codec description with this number, if a frame in the ring may still need it.
     pub fn config(&self, number: u32) -> Option<Rc<Codec>> {
         self.configs.borrow().iter().find(|c| c.number == number).map(|c| c.codec.clone())
@@ -123,9 +131,13 @@ impl Track {
 
     /// A frame in place, if it is still there.
     pub fn frame(&self, seq: u64) -> Option<(Meta, Ref<'_, [u8]>)> {
-        let ring = self.ring.borrow();
-        let meta = ring.meta(seq)?;
-        Ref::filter_map(ring, |r| r.get(seq).map(|f| f.data)).ok().map(|data| (meta, data))
+        let mut meta = None;
+        let data = Ref::filter_map(self.ring.borrow(), |ring| {
+            let frame = ring.get(seq)?;
+            meta = Some(frame.meta);
+            Some(frame.data)
+        });
+        meta.zip(data.ok())
     }
 
     /// Whether anybody reads it.
@@ -291,6 +303,7 @@ impl Inlet {
         if *self.track.codec() == codec {
             return;
         }
+        self.track.keyed.set(codec.id.has_key_frames());
         let tail = self.track.ring().tail();
         let oldest = self.track.ring().meta(tail).map_or(u32::MAX, |m| m.config);
         let mut configs = self.track.configs.borrow_mut();
@@ -378,7 +391,7 @@ impl Inlet {
     /// Ends the frame and wakes the readers. False if it was refused: empty, too big, or not
     /// decodable without the key frame before it.
     pub fn commit(&mut self, time: Time, decode: Time, key: bool) -> bool {
-        let dependent = self.track.codec().id.has_key_frames();
+        let dependent = self.track.has_key_frames();
         let key = key || !dependent;
         if self.failed || (self.needs_key && !key) {
             self.truncate(0);

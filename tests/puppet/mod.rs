@@ -1,10 +1,11 @@
 //! A source whose frames come when the test pushes them, and a hall around it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use smol::{LocalExecutor, future};
+use smol::future;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use streamd::media::{Codec, CodecId, Kind, Media, Time};
+use streamd::net::executor::LocalExecutor;
 use streamd::stream::{
     Bounds, Connect, Hall, Inlet, Join, Link, Local, Peer, Producer, Reader, SourceError, SourceSpec, Step,
     Stream, Wish,
@@ -75,7 +76,7 @@ impl Producer for Puppet {
 }
 
 pub struct Stage {
-    pub executor: Rc<LocalExecutor<'static>>,
+    pub executor: Rc<LocalExecutor>,
     pub hall: Rc<Hall>,
     pub strings: Rc<Strings>,
 }

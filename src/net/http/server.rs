@@ -11,11 +11,12 @@ use super::response::{Body, Response};
 use super::router::{Request, Router};
 pub use super::settings::{Limits, Settings};
 use crate::net::auth::{Authenticator, address_key};
+use crate::net::executor::LocalExecutor;
 use crate::net::limits::*;
 use crate::net::socket::{Listener, Peer, Socket};
 use async_io::Timer;
+use smol::Task;
 use smol::future::yield_now;
-use smol::{LocalExecutor, Task};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -45,7 +46,7 @@ enum NoBody {
 
 /// The server. Shared by its listeners and connections.
 pub struct Server {
-    executor: Rc<LocalExecutor<'static>>,
+    executor: Rc<LocalExecutor>,
     gate: Gate,
     settings: Settings,
     connections: RefCell<Vec<Rc<Connection>>>,
@@ -91,7 +92,7 @@ impl Drop for Leave {
 impl Server {
     /// A server without a listener.
     pub fn new(
-        executor: Rc<LocalExecutor<'static>>,
+        executor: Rc<LocalExecutor>,
         router: Rc<Router>,
         keeper: Rc<Authenticator>,
         settings: Settings,

@@ -13,6 +13,7 @@ use crate::media::nal::NalCodec;
 use crate::media::parameter_sets::ParameterSets;
 use crate::media::{Codec, CodecId, Kind, Time, annexb};
 use crate::net::json::Writer;
+use crate::net::task;
 use crate::stream::{Join, Peer, Reader, Source, SourceSpec, Step, Wish};
 use smol::{LocalExecutor, future};
 use std::fs::File;
@@ -83,7 +84,8 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), arguments.to_vec(), loaded);
     modules::register(&program.hall, &|_| true);
-    let done = smol::block_on(executor.run(watch(&program, source, seconds, save)));
+    let done = task::block_on(&executor, watch(&program, source, seconds, save));
+    let done = done.unwrap_or_else(|| Err("ended".into()));
     let mut err = std::io::stderr();
     match done {
         Ok(report) => {

@@ -7,6 +7,7 @@ use super::program::{End, Program, configure_log, tell};
 use super::{log as logging, modules};
 use crate::net::clock;
 use crate::net::signals::{Signals, Told};
+use crate::net::task;
 use crate::stream::SourceSpec;
 use smol::{LocalExecutor, future};
 use std::io::{IsTerminal, Write};
@@ -39,7 +40,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     }
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), arguments, loaded);
-    let end = smol::block_on(executor.run(serve(&program, signals)));
+    let end = task::block_on(&executor, serve(&program, signals));
     program.close();
     // tasks that were cancelled let go of their sockets and devices here
     for _ in 0..1000 {
@@ -49,8 +50,9 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     }
     logging::flush();
     match end {
-        End::Exit(code) => code.into(),
-        End::Restart => {
+        None => Exit::Failed.into(),
+        Some(End::Exit(code)) => code.into(),
+        Some(End::Restart) => {
             let error = match std::env::current_exe() {
                 Ok(path) => std::process::Command::new(path).args(std::env::args_os().skip(1)).exec(),
                 Err(error) => error,
@@ -63,7 +65,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
 }
 
 async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End {
-    program.executor.spawn(logging::tell_repetitions()).detach();
+    task::spawn(&program.executor, logging::tell_repetitions()).detach();
     let _routes = api::serve(program);
     program.start();
     if !program.serves() {

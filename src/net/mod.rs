@@ -13,5 +13,6 @@ pub mod rtp;
 pub mod sdp;
 pub mod signals;
 pub mod socket;
+pub mod task;
 pub mod users;
 pub mod worker;

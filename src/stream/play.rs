@@ -11,6 +11,7 @@ use super::transcode::Pipe;
 use super::viewer::{Peer, Viewer};
 use crate::media::{Codec, Kind};
 use crate::net::clock;
+use crate::net::task::spawn;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -65,7 +66,7 @@ impl Stream {
             }
         };
         let context = self.context();
-        let task = context.executor.spawn(run(reader, talk, pipe, context.worker.clone(), [lease, speaker]));
+        let task = spawn(&context.executor, run(reader, talk, pipe, context.worker.clone(), [lease, speaker]));
         self.playing.replace(Some(task));
         Ok(())
     }

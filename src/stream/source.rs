@@ -9,6 +9,7 @@ use super::track::{Bounds, Inlet, Track};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, Direction, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::task::spawn;
 use crate::net::worker::Worker;
 use async_io::Timer;
 use smol::{LocalExecutor, Task, future};
@@ -279,7 +280,7 @@ impl Source {
         let asleep = self.task.borrow().as_ref().is_none_or(Task::is_finished);
         if asleep && self.connect.is_some() && self.state.get() != State::Gone {
             self.set_state(State::Dialling);
-            let task = self.executor.spawn(self.clone().live());
+            let task = spawn(&self.executor, self.clone().live());
             self.task.replace(Some(task));
         }
         Lease { source: self.clone() }

@@ -10,6 +10,7 @@ use super::transcode::{Derived, derive};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, CodecId, Direction, Kind, Media};
 use crate::net::clock;
+use crate::net::task::spawn;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -414,7 +415,7 @@ impl Stream {
     pub fn hold(self: &Rc<Stream>, wishes: Vec<Wish>, format: &'static str) -> Holder {
         let stream = Rc::downgrade(self);
         let executor = self.context.executor.clone();
-        let task = executor.spawn(async move {
+        let task = spawn(&executor, async move {
             let mut failures = 0;
             while let Some(stream) = stream.upgrade() {
                 let peer = Peer { format, ..Peer::default() };

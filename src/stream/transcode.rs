@@ -8,6 +8,7 @@ use super::track::{Inlet, Track};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::convert::{Convert, ConvertError};
 use crate::media::{Codec, Kind, Time};
+use crate::net::task::spawn;
 use crate::net::worker::Worker;
 use std::rc::Rc;
 use std::time::Duration;
@@ -128,7 +129,7 @@ pub(super) fn derive(
         Join::Live,
         Rc::new(Viewer::new(0, Peer { format: "transcode", ..Peer::default() })),
     );
-    let task = context.executor.spawn(run(reader, pipe, inlet, wanted.clone(), context.worker.clone()));
+    let task = spawn(&context.executor, run(reader, pipe, inlet, wanted.clone(), context.worker.clone()));
     Ok(Rc::new(Derived { from, wanted, track, _task: task, _lease: lease }))
 }
 

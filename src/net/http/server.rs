@@ -13,6 +13,7 @@ pub use super::settings::{Limits, Settings};
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::limits::*;
 use crate::net::socket::{Listener, Peer, Socket};
+use crate::net::task::spawn;
 use async_io::Timer;
 use smol::future::yield_now;
 use smol::{LocalExecutor, Task};
@@ -116,7 +117,7 @@ impl Server {
         let id = self.listeners.get() + 1;
         self.listeners.set(id);
         let server = self.clone();
-        let task = self.executor.spawn(async move {
+        let task = spawn(&self.executor, async move {
             let mut turns = 0u32;
             loop {
                 match listener.accept().await {
@@ -174,7 +175,7 @@ impl Server {
             // An error is the peer's going; nobody else is told.
             let _ = self.run(&connection).await;
         };
-        executor.spawn(run).detach();
+        spawn(&executor, run).detach();
     }
 
     /// Whether one more fits: else closes the one that has waited longest for its peer, among those

@@ -14,5 +14,7 @@ pub mod sdp;
 pub mod signals;
 pub mod socket;
 pub mod task;
+#[cfg(all(target_env = "musl", target_os = "linux"))]
+mod thread_name;
 pub mod users;
 pub mod worker;

@@ -66,7 +66,8 @@ impl Stream {
             }
         };
         let context = self.context();
-        let task = spawn(&context.executor, run(reader, talk, pipe, context.worker.clone(), [lease, speaker]));
+        let task =
+            spawn(&context.executor, run(reader, talk, pipe, context.worker.clone(), [lease, speaker]));
         self.playing.replace(Some(task));
         Ok(())
     }

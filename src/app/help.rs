@@ -71,6 +71,11 @@ const fn entry(
     Entry { name, args, flags, help }
 }
 
+/// The reference is for the repository and its readers; a camera's build does without.
+const DOCS: &[Flag] = &[
+    #[cfg(feature = "docs")]
+    flag("docs", None, "", "the reference for people (Markdown) instead"),
+];
 const CONFIG: Flag = flag("config", Some('c'), "FILE", "file, {inline: yaml} or key.path=value; repeatable");
 
 /// Options of every command.
@@ -90,12 +95,7 @@ pub const RUN: Entry = entry(
 /// The commands.
 pub const COMMANDS: &[Entry] = &[
     entry("check", &[], &[CONFIG], "Read the configuration and report what is wrong."),
-    entry(
-        "schema",
-        &[],
-        &[flag("docs", None, "", "the reference for people (Markdown) instead")],
-        "Print the configuration's JSON schema.",
-    ),
+    entry("schema", &[], DOCS, "Print the configuration's JSON schema."),
     entry(
         "probe",
         &["SOURCE"],

@@ -31,8 +31,9 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run { config, strict } => run::run(config, strict),
         Command::Check { config } => run::check(&config).into(),
-        Command::Schema { docs: false } => print(&config::schema::schema()),
+        #[cfg(feature = "docs")]
         Command::Schema { docs: true } => print(&config::docs::docs()),
+        Command::Schema { .. } => print(&config::schema::schema()),
         Command::Probe { config, source, json, seconds, save } => {
             probe::probe(&config, &source, json, seconds, save.as_deref()).into()
         }

@@ -89,7 +89,8 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), arguments.to_vec(), loaded);
     modules::register(&program.hall, &|_| true);
-    let done = smol::block_on(executor.run(watch(&program, source, seconds, save)));
+    let done = executor.block_on(watch(&program, source, seconds, save));
+    let done = done.unwrap_or_else(|| Err("ended".into()));
     let mut err = std::io::stderr();
     match done {
         Ok(report) => {

@@ -48,7 +48,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
         logging::flush();
         return Exit::Config.into();
     }
-    let end = smol::block_on(executor.run(serve(&program, signals)));
+    let end = executor.block_on(serve(&program, signals));
     program.close();
     // tasks that were cancelled let go of their sockets and devices here
     for _ in 0..1000 {
@@ -58,8 +58,9 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     }
     logging::flush();
     match end {
-        End::Exit(code) => code.into(),
-        End::Restart => {
+        None => Exit::Failed.into(),
+        Some(End::Exit(code)) => code.into(),
+        Some(End::Restart) => {
             let error = match std::env::current_exe() {
                 Ok(path) => std::process::Command::new(path).args(std::env::args_os().skip(1)).exec(),
                 Err(error) => error,

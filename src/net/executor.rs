@@ -4,10 +4,10 @@
 //! never find taken. Nothing here knows time or sockets: when nobody is in line it is pending.
 
 use async_task::{Runnable, Task};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -39,8 +39,14 @@ impl LocalExecutor {
         LocalExecutor::default()
     }
 
-    /// Adds a task. It ends when its handle is dropped, unless that was detached.
-    pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+    /// Adds a task. It ends when its handle is dropped, unless that was detached. Every task is a boxed
+    /// future of one type, so that this machinery is compiled once: some 5 KB of flash for each other.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Task<()> {
+        self.spawn_boxed(Box::pin(future))
+    }
+
+    #[inline(never)]
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>) -> Task<()> {
         let line = self.line.clone();
         let schedule = move |runnable| {
             let sleeper = {
@@ -55,6 +61,19 @@ impl LocalExecutor {
         let (runnable, task) = async_task::spawn_local(future, schedule);
         runnable.schedule();
         task
+    }
+
+    /// Runs tasks on this thread until `main` is done. None can only come of a future that was lost,
+    /// which does not happen.
+    pub fn block_on<T>(&self, main: impl Future<Output = T>) -> Option<T> {
+        let done = Cell::new(None);
+        self.block_on_boxed(Box::pin(async { done.set(Some(main.await)) }));
+        done.into_inner()
+    }
+
+    #[inline(never)]
+    fn block_on_boxed(&self, main: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        smol::block_on(self.run(main));
     }
 
     /// Runs one task that is in line; false if there was none.
@@ -119,7 +138,6 @@ impl Drop for LocalExecutor {
 mod tests {
     use super::*;
     use smol::{block_on, future};
-    use std::cell::Cell;
     use std::rc::Rc;
 
     #[test]
@@ -151,8 +169,11 @@ mod tests {
         for n in 0..200 {
             let (send, receive) = smol::channel::bounded(1);
             let thread = std::thread::spawn(move || send.send_blocking(n));
-            let task = executor.spawn(async move { receive.recv().await });
-            assert_eq!(block_on(executor.run(task)), Ok(n));
+            let heard = Rc::new(Cell::new(None));
+            let told = heard.clone();
+            let task = executor.spawn(async move { told.set(receive.recv().await.ok()) });
+            block_on(executor.run(task));
+            assert_eq!(heard.get(), Some(n));
             thread.join().unwrap().unwrap();
         }
     }

@@ -14,5 +14,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod signals;
 pub mod socket;
+#[cfg(all(target_env = "musl", target_os = "linux"))]
+mod thread_name;
 pub mod users;
 pub mod worker;

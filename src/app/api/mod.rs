@@ -9,13 +9,17 @@ mod metrics;
 mod streams;
 
 use super::program::Program;
-use crate::net::http::{Access, Group, Method, Request, Response, handler};
+use crate::net::http::{Access, Group, Handler, Method, Request, Response};
+use smol::future::BoxedLocal;
 use std::future::Future;
 use std::rc::Rc;
 
 pub use config::set_admin;
 pub use info::VERSION;
 pub use streams::{stream_json, visible};
+
+/// What answers a request.
+type Answer = Rc<dyn Fn(Rc<Program>, Request) -> BoxedLocal<Response>>;
 
 /// Adds a module's routes: each handler has the program, and nothing that changes something is done
 /// while `api.read_only` is set.
@@ -27,7 +31,7 @@ struct Routes {
 impl Routes {
     fn on<F, R>(&self, method: Method, path: &str, access: Access, f: F)
     where
-        F: Fn(Rc<Program>, Request) -> R + Clone + 'static,
+        F: Fn(Rc<Program>, Request) -> R + 'static,
         R: Future<Output = Response> + 'static,
     {
         self.add(method, path, access, None, f);
@@ -35,21 +39,26 @@ impl Routes {
 
     fn add<F, R>(&self, method: Method, path: &str, access: Access, body: Option<usize>, f: F)
     where
-        F: Fn(Rc<Program>, Request) -> R + Clone + 'static,
+        F: Fn(Rc<Program>, Request) -> R + 'static,
         R: Future<Output = Response> + 'static,
     {
+        self.put(method, path, access, body, Rc::new(move |program, request| Box::pin(f(program, request))));
+    }
+
+    /// What all routes have in common, compiled once.
+    fn put(&self, method: Method, path: &str, access: Access, body: Option<usize>, answer: Answer) {
         let program = Rc::downgrade(&self.program);
-        let handler = handler(move |request: Request| {
-            let (program, f) = (program.upgrade(), f.clone());
-            async move {
-                let Some(program) = program else { return Response::error(503, "streamd is ending") };
-                // whoever holds the control socket is the one who wrote read_only
-                let from_outside = request.user.name != "local" || request.peer.remote.is_some();
-                if program.loaded().config.api.read_only && from_outside && !method.is_safe() {
-                    return Response::error(403, "api.read_only is set: nothing can be changed here");
-                }
-                f(program, request).await
+        let handler: Handler = Rc::new(move |request| {
+            let refuse = |status, sentence| -> BoxedLocal<Response> {
+                Box::pin(std::future::ready(Response::error(status, sentence)))
+            };
+            let Some(program) = program.upgrade() else { return refuse(503, "streamd is ending") };
+            // whoever holds the control socket is the one who wrote read_only
+            let from_outside = request.user.name != "local" || request.peer.remote.is_some();
+            if program.loaded().config.api.read_only && from_outside && !method.is_safe() {
+                return refuse(403, "api.read_only is set: nothing can be changed here");
             }
+            answer(program, request)
         });
         let mut route = crate::net::http::Route::new(method, path, access, handler);
         if let Some(bytes) = body {

@@ -15,6 +15,7 @@
 //! It starts nothing, opens no socket and logs nothing: the caller tells the problems.
 
 pub mod diff;
+#[cfg(any(test, feature = "docs"))]
 pub mod docs;
 pub mod expand;
 pub mod guard;

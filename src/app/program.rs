@@ -55,6 +55,8 @@ pub struct Program {
     /// What stays off, and why.
     pub faults: RefCell<Vec<String>>,
     preloads: RefCell<Vec<Preload>>,
+    #[cfg(feature = "rtsp")]
+    rtsp: super::rtsp::Service,
     limits: Rc<Limits>,
     end: Cell<Option<End>>,
     waiting: RefCell<Option<Waker>>,
@@ -116,6 +118,8 @@ impl Program {
             listening: RefCell::default(),
             faults: RefCell::default(),
             preloads: RefCell::default(),
+            #[cfg(feature = "rtsp")]
+            rtsp: super::rtsp::Service::default(),
             limits,
             end: Cell::new(None),
             waiting: RefCell::default(),
@@ -148,12 +152,15 @@ impl Program {
         }
         self.open_control(&config);
         self.open_api(&config);
+        #[cfg(feature = "rtsp")]
+        self.rtsp.start(self, &config);
         for (name, query) in &config.preload {
             self.preload(name, Some(query));
         }
     }
 
-    fn fault(&self, sentence: String) {
+    /// Says that something stays off, and why.
+    pub(super) fn fault(&self, sentence: String) {
         log::error!(target: "app", "{sentence}");
         self.faults.borrow_mut().push(sentence);
     }
@@ -250,7 +257,7 @@ impl Program {
     }
 
     fn open_api(self: &Rc<Program>, config: &Config) {
-        self.listening.borrow_mut().clear();
+        self.listening.borrow_mut().retain(|l| !l.starts_with("API "));
         if !config.starts("api") {
             return;
         }
@@ -309,6 +316,10 @@ impl Program {
 
     /// Whether anything at all is served.
     pub fn serves(&self) -> bool {
+        #[cfg(feature = "rtsp")]
+        if self.rtsp.serves() {
+            return true;
+        }
         !self.listeners.borrow().is_empty()
     }
 
@@ -364,6 +375,12 @@ impl Program {
         } else if changes.touches("api") {
             self.router.set_allowed(config.api.allow_paths.clone());
         }
+        #[cfg(feature = "rtsp")]
+        if changes.restarts("rtsp") || config.starts("rtsp") != self.rtsp.is_on() {
+            self.rtsp.start(self, &config);
+        } else {
+            self.rtsp.set(&config);
+        }
         for name in &changes.preload {
             let query = config.preload.iter().find(|(n, _)| n == name).map(|(_, q)| q.as_str());
             self.preload(name, query);
@@ -414,6 +431,8 @@ impl Program {
     pub fn close(&self) {
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
         drop((listeners, preloads));
+        #[cfg(feature = "rtsp")]
+        self.rtsp.stop();
         self.hall.end();
     }
 }

@@ -1,0 +1,132 @@
+//! The RTSP server as part of the program: where it listens, what it was told, and what it says when
+//! it cannot.
+
+use super::config::Config;
+use super::config::keys::Address;
+use super::program::Program;
+use crate::net::auth::Offer;
+use crate::net::socket::Listener;
+use crate::net::users::Door;
+use crate::rtsp::server::{Listening, Server, Settings};
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+/// Ports that are tried after the default one.
+const NEXT_PORTS: u16 = 16;
+
+/// The server, if it is on.
+#[derive(Default)]
+pub struct Service {
+    server: RefCell<Option<Rc<Server>>>,
+    listeners: RefCell<Vec<Listening>>,
+}
+
+impl Service {
+    /// Starts it as configured; what ran before ends.
+    pub fn start(&self, program: &Rc<Program>, config: &Config) {
+        self.stop();
+        program.listening.borrow_mut().retain(|l| !l.starts_with("RTSP "));
+        if !config.starts("rtsp") {
+            return;
+        }
+        if let Some(why) = config.fault("rtsp") {
+            program.faults.borrow_mut().push(why.to_owned());
+            return;
+        }
+        let server = Server::new(
+            program.executor.clone(),
+            program.hall.clone(),
+            program.keeper.clone(),
+            settings(config),
+        );
+        self.server.replace(Some(server.clone()));
+        self.set(config);
+        let is_default = config.tree.get("rtsp").and_then(|rtsp| rtsp.get("listen")).is_none();
+        let mut open = false;
+        for address in &config.rtsp.listen {
+            open |= self.listen(program, &server, address, is_default);
+        }
+        if open && !program.keeper.users().is_configured(Door::Rtsp) {
+            let others = if program.keeper.users().is_open(Door::Rtsp) {
+                "everybody who reaches this camera may watch by RTSP: there are no users"
+            } else {
+                "RTSP serves only this machine until there is a user: other hosts are refused"
+            };
+            log::warn!(target: "rtsp", "{others}");
+        }
+    }
+
+    /// Applies what needs no restart.
+    pub fn set(&self, config: &Config) {
+        let Some(server) = self.server.borrow().clone() else { return };
+        let offer = Offer {
+            basic: config.rtsp.auth == "basic",
+            sha256: config.rtsp.auth == "sha256",
+            ..Offer::usual(Door::Rtsp)
+        };
+        server.keeper.set_offer(Door::Rtsp, offer);
+        server.set(settings(config));
+    }
+
+    /// Ends it and closes all connections.
+    pub fn stop(&self) {
+        let (listeners, server) = (self.listeners.take(), self.server.take());
+        drop((listeners, server));
+    }
+
+    /// Whether it was started.
+    pub fn is_on(&self) -> bool {
+        self.server.borrow().is_some()
+    }
+
+    /// Whether it listens anywhere.
+    pub fn serves(&self) -> bool {
+        !self.listeners.borrow().is_empty()
+    }
+
+    fn listen(&self, program: &Program, server: &Rc<Server>, address: &Address, is_default: bool) -> bool {
+        let tries = if is_default { NEXT_PORTS } else { 1 };
+        let mut address = *address;
+        for left in (0..tries).rev() {
+            let opened = match address.host {
+                Some(host) => Listener::bind(SocketAddr::new(host, address.port)),
+                None => Listener::tcp(&address.to_string()),
+            };
+            match opened {
+                Ok(listener) => {
+                    let port = listener.local_address().map_or(address.port, |a| a.port());
+                    self.listeners.borrow_mut().push(server.serve(listener));
+                    let host = match address.host {
+                        Some(host) if !host.is_unspecified() => host,
+                        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    };
+                    let url = SocketAddr::new(host, port);
+                    program.listening.borrow_mut().push(format!("RTSP rtsp://{url}/"));
+                    return address.host.is_none_or(|h| !h.is_loopback());
+                }
+                Err(e) if e.kind() == ErrorKind::AddrInUse && left > 0 => {
+                    log::warn!(target: "rtsp", "port {} is in use by another program, trying the next", address.port);
+                    address.port = address.port.wrapping_add(1);
+                }
+                Err(e) => {
+                    program.fault(format!("rtsp.listen: {address}: {e}; RTSP is not served there"));
+                    return false;
+                }
+            }
+        }
+        false
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let aliases = config.streams.iter().flat_map(|s| s.aliases.iter().map(|a| (a.clone(), s.name.clone())));
+    Settings {
+        default_query: config.rtsp.default_query.clone(),
+        packet_size: config.rtsp.pkt_size,
+        coalesce: config.rtsp.coalesce,
+        local_auth: config.rtsp.local_auth,
+        aliases: aliases.collect(),
+    }
+}

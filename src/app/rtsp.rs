@@ -42,6 +42,12 @@ impl Service {
             settings(config),
         );
         self.server.replace(Some(server.clone()));
+        if config.rtsp.udp
+            && let Err(e) = server.open_udp(config.rtsp.udp_port)
+        {
+            program
+                .fault(format!("rtsp.udp_port: {}: {e}; RTSP is served by TCP only", config.rtsp.udp_port));
+        }
         self.set(config);
         let is_default = config.tree.get("rtsp").and_then(|rtsp| rtsp.get("listen")).is_none();
         let mut open = false;

@@ -6,12 +6,12 @@
 use super::consumer::{Out, Pumped, View};
 use super::limits;
 use super::live::Live;
-use super::message::{Item, ParseError, Parser, Reply, Rules};
+use super::message::{Item, ParseError, Parser, Reply, Rules, frame_head};
 use super::server::{Line, Server, is_gone};
 use super::session::State;
 use crate::media::Time;
 use crate::net::clock;
-use crate::net::limits::YIELD_MESSAGES;
+use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
 use crate::net::rtcp::{Compound, Packet};
 use smol::future::yield_now;
 use std::future::poll_fn;
@@ -42,6 +42,8 @@ pub(super) struct Connection {
     pub own: Option<Rc<Live>>,
     /// What the peer calls itself.
     pub agent: String,
+    /// It may send media.
+    pub publishing: bool,
     /// Nothing more is read; it ends when everything has left.
     pub closing: bool,
     full: bool,
@@ -58,6 +60,7 @@ pub(super) async fn run(server: Rc<Server>, line: Rc<Line>) {
         described: None,
         own: None,
         agent: String::new(),
+        publishing: false,
         closing: false,
         full: false,
         stuck: None,
@@ -103,7 +106,7 @@ impl Connection {
 
     /// Handles what has come; whether there is more that has to wait.
     async fn read_items(&mut self, parser: &mut Parser) -> bool {
-        let mut handled = 0;
+        let (mut handled, mut moved) = (0, 0);
         while !self.closing {
             if self.out.rest().len() > limits::ANSWERS || handled == YIELD_MESSAGES {
                 return true;
@@ -113,8 +116,17 @@ impl Connection {
                     handled += 1;
                     self.server.tell(|s| s.requests += 1);
                     self.request(request).await;
+                    if self.publishing {
+                        parser.set_rules(Rules::PUBLISHER);
+                    }
                 }
-                Ok(Some(Item::Frame { channel, data })) => self.frame(channel, data),
+                Ok(Some(Item::Frame { channel, data })) => {
+                    moved += data.len();
+                    self.frame(channel, data);
+                    if moved > YIELD_BYTES {
+                        return true;
+                    }
+                }
                 Ok(Some(Item::Response(_))) => handled += 1,
                 Ok(None) => return false,
                 Err(error) => self.broken(error),
@@ -139,6 +151,19 @@ impl Connection {
         let now = clock::now();
         let Some(live) = &self.own else { return };
         live.session.borrow_mut().alive(now);
+        if let Some(ingest) = live.ingest.borrow_mut().as_mut() {
+            if live.session.borrow().state() == State::Recording {
+                ingest.frame(channel, data, now);
+                let out = &mut self.out;
+                ingest.reports(now, |channel, _, bytes| {
+                    if let Some(channel) = channel {
+                        out.urgent().extend_from_slice(&frame_head(channel, bytes.len() as u16));
+                        out.urgent().extend_from_slice(bytes);
+                    }
+                });
+            }
+            return;
+        }
         let view = live.view.borrow();
         let Some(view) = view.as_ref() else { return };
         let port = view.ports.iter().enumerate().find(|(_, p)| p.channel.is_some_and(|c| c + 1 == channel));

@@ -232,8 +232,11 @@ impl View {
             (self.paused, self.partial) = (false, None);
         }
         let began = self.reader.step();
+        let pictures = self.ports.iter().position(|p| p.flow.kind() == Kind::Video);
         let start = match began {
-            Some(Step::Frame(at)) => self.reader.frame(at).map(|s| s.decode),
+            Some(Step::Frame(at)) => {
+                pictures.and_then(|v| self.reader.frame(v)).or(self.reader.frame(at)).map(|s| s.decode)
+            }
             _ => None,
         };
         for at in 0..self.ports.len() {

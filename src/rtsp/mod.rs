@@ -2,16 +2,19 @@
 //! as RTP. Here is the wire ([`message`], [`transport`]), the choice of tracks in a URL ([`filter`])
 //! and the state of one session ([`session`]), all of it pure: bytes and times in, values out.
 
+pub mod cast;
 mod connection;
 pub mod consumer;
 pub mod filter;
 pub mod flow;
+pub mod ingest;
 pub mod live;
 pub mod message;
 mod requests;
 pub mod server;
 pub mod session;
 pub mod transport;
+pub mod udp;
 pub mod url;
 
 pub use message::{Headers, Item, Method, ParseError, Parser, Reply, Request, Response};

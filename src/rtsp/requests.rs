@@ -4,6 +4,8 @@
 use super::connection::Connection;
 use super::consumer::View;
 use super::filter::Filter;
+use super::ingest::Ingest;
+use super::limits;
 use super::live::Live;
 use super::message::{Method, Reply, Request};
 use super::server::random;
@@ -11,6 +13,7 @@ use super::session::{self, Action, Call, Mode, Peer, Session, State, Target};
 use crate::media::Time;
 use crate::net::auth::{Attempt, Verdict};
 use crate::net::clock;
+use crate::net::sdp::Description;
 use crate::net::users::{Door, Role, User};
 use crate::stream::{self, AttachError, Stream};
 use std::net::{IpAddr, Ipv4Addr};
@@ -57,9 +60,12 @@ impl Connection {
             Call::Setup(target) | Call::InSession(target) => {
                 let id = request.headers.session().map_or("", |(id, _)| id);
                 let live = self.server.session(id).ok_or_else(|| Reply::to(request, 454))?;
+                if request.method == Method::Play {
+                    live.await_start().await;
+                }
                 Ok(self.in_session(&live, request, &target, &user, now))
             }
-            Call::Announce(_) => Err(Reply::to(request, 501)),
+            Call::Announce(target) => self.announce(request, &target, &user, now),
         }
     }
 
@@ -163,7 +169,7 @@ impl Connection {
         };
         if let Some(live) = self.own.clone()
             && live.name() == name
-            && live.session.borrow().state() == State::Ready
+            && (live.session.borrow().state() == State::Ready || live.ingest.borrow().is_some())
         {
             return Ok(self.in_session(&live, request, target, user, now));
         }
@@ -180,7 +186,7 @@ impl Connection {
         let peer = self.session_peer(user);
         let session = Session::new(random(), peer, &name, Mode::Play, now);
         let live = Rc::new(Live::viewing(session, view));
-        let (reply, action) = live.handle(now, &peer, request, target, None);
+        let (reply, action) = live.handle(now, &peer, request, target, self.server.udp_ports());
         if !matches!(action, Action::Setup(_)) {
             // another transport may be tried next
             self.described = live.view.borrow_mut().take();
@@ -193,6 +199,44 @@ impl Connection {
         Ok(reply)
     }
 
+    /// Somebody wants to publish into a stream that exists.
+    fn announce(
+        &mut self,
+        request: &Request,
+        target: &Target,
+        user: &User,
+        now: Time,
+    ) -> Result<Reply, Reply> {
+        let name = target.stream().ok_or_else(|| Reply::to(request, 404))?;
+        let stream = self.stream(request, &name, user, Role::Publish)?;
+        if self.own.is_some() {
+            return Err(Reply::to(request, 455));
+        }
+        let filter = Filter::parse(target.query(), "").map_err(|e| refused(request, 400, &e.to_string()))?;
+        let text = String::from_utf8_lossy(&request.body);
+        let sdp = Description::parse(&text).map_err(|e| refused(request, 400, &e.to_string()))?;
+        let peer = stream::Peer {
+            format: "rtsp",
+            protocol: "rtsp+tcp",
+            remote: self.remote(),
+            agent: self.agent.clone(),
+            source: String::new(),
+        };
+        let ssrc = u32::from_be_bytes(random());
+        let ingest = Ingest::open(&stream, &sdp, peer, filter.timeout, ssrc, now)
+            .ok_or_else(|| refused(request, 415, "none of the announced codecs can be read"))?;
+        let session = Session::new(random(), self.session_peer(user), &name, Mode::Record, now);
+        let live = Rc::new(Live::publishing(session, ingest));
+        if !self.server.add(&live) {
+            return Err(Reply::to(request, 453));
+        }
+        log::info!(target: "rtsp", "{}: publishes into {name}", self.remote());
+        let timeout = limits::SESSION.as_secs();
+        let id = format!("{};timeout={timeout}", live.session.borrow().id());
+        (self.own, self.publishing) = (Some(live), true);
+        Ok(Reply::to(request, 200).header("Session", id))
+    }
+
     fn in_session(
         &mut self,
         live: &Rc<Live>,
@@ -202,7 +246,10 @@ impl Connection {
         now: Time,
     ) -> Reply {
         let peer = self.session_peer(user);
-        let (reply, action) = live.handle(now, &peer, request, target, None);
+        let (reply, action) = live.handle(now, &peer, request, target, self.server.udp_ports());
+        if action == Action::Play && !live.session.borrow().is_bound() {
+            self.server.begin_udp(live);
+        }
         if action == Action::End {
             self.server.forget(live);
             if self.own.as_ref().is_some_and(|own| Rc::ptr_eq(own, live)) {

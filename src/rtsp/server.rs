@@ -3,14 +3,19 @@
 //! said on a connection is [`super::connection`]'s business.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use super::cast::{self, Cast};
 use super::connection;
 use super::flow::Flow;
 use super::limits;
 use super::live::Live;
+use super::session::State;
+use super::transport::Pair;
+use super::udp::Udp;
 use crate::media::Time;
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::clock;
 use crate::net::limits::{ACCEPT_PAUSE, YIELD_MESSAGES};
+use crate::net::rtcp::{Compound, Packet};
 use crate::net::rtp::pay::PayError;
 use crate::net::socket::{Listener, Peer, Socket};
 use crate::stream::{Executor, Hall, Stream, Track};
@@ -19,7 +24,7 @@ use smol::Task;
 use smol::future::yield_now;
 use std::cell::{Cell, Ref, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -150,6 +155,8 @@ pub struct Server {
     pub keeper: Rc<Authenticator>,
     /// For sound that waits.
     pub patience: Rc<Patience>,
+    udp: RefCell<Option<Rc<Udp>>>,
+    casts: RefCell<Vec<Rc<Cast>>>,
     settings: RefCell<Settings>,
     lines: RefCell<Vec<Rc<Line>>>,
     sessions: RefCell<Vec<Rc<Live>>>,
@@ -190,6 +197,8 @@ impl Server {
             hall,
             keeper,
             patience: Rc::default(),
+            udp: RefCell::default(),
+            casts: RefCell::default(),
             settings: RefCell::new(settings),
             lines: RefCell::default(),
             sessions: RefCell::default(),
@@ -212,6 +221,107 @@ impl Server {
         let patience = executor.spawn(server.patience.clone().run());
         server.tasks.borrow_mut().extend([watching, patience]);
         server
+    }
+
+    /// Sends and receives by UDP too, by this port and the next.
+    pub fn open_udp(self: &Rc<Self>, port: u16) -> io::Result<()> {
+        let udp = Rc::new(Udp::open(port)?);
+        self.udp.replace(Some(udp.clone()));
+        for control in [false, true] {
+            let (udp, server) = (udp.clone(), Rc::downgrade(self));
+            let task = self.executor.spawn(async move { udp.receive(server, control).await });
+            self.tasks.borrow_mut().push(task);
+        }
+        Ok(())
+    }
+
+    /// The UDP ports, if there are any.
+    pub fn udp_ports(&self) -> Option<Pair<u16>> {
+        self.udp.borrow().as_ref().map(|u| u.ports())
+    }
+
+    /// Begins to send a session's packets by UDP.
+    pub fn begin_udp(self: &Rc<Self>, live: &Rc<Live>) {
+        let Some(udp) = self.udp.borrow().clone() else { return };
+        let task = self.executor.spawn(cast::begin(Rc::downgrade(self), udp, live.clone()));
+        task.detach();
+    }
+
+    /// Hands a viewer who has caught up to the senders of its tracks.
+    pub(super) fn join_casts(self: &Rc<Self>, udp: &Rc<Udp>, live: &Rc<Live>) {
+        let view = live.view.borrow();
+        let Some(view) = view.as_ref() else { return };
+        for (at, port) in view.ports.iter().enumerate() {
+            let Some((rtp, _)) = port.udp else { continue };
+            let known = self.casts.borrow().iter().find(|c| c.is_of(&port.flow)).cloned();
+            match known {
+                Some(cast) => cast.add(udp, live, at, rtp),
+                None => {
+                    let cast = Cast::new(port.flow.clone());
+                    cast.add(udp, live, at, rtp);
+                    self.casts.borrow_mut().push(cast.clone());
+                    self.executor.spawn(cast.run(Rc::downgrade(self), udp.clone())).detach();
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_cast(&self, cast: &Rc<Cast>) {
+        self.casts.borrow_mut().retain(|c| !Rc::ptr_eq(c, cast));
+    }
+
+    /// Sends the reports of a session by UDP.
+    pub(super) fn report(&self, live: &Live, now: Time, bye: bool) {
+        let Some(udp) = self.udp.borrow().clone() else { return };
+        let address = live.session.borrow().owner().address;
+        if let Some(ingest) = live.ingest.borrow_mut().as_mut() {
+            ingest.reports(now, |_, port, bytes| {
+                if let Some(port) = port {
+                    udp.report(udp.destination(address, port), bytes);
+                }
+            });
+        }
+        let mut view = live.view.borrow_mut();
+        let Some(view) = view.as_mut().filter(|v| v.playing && !v.is_bound()) else { return };
+        if !bye && !view.report_due(now) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        for (at, port) in view.ports.iter().enumerate() {
+            let Some((_, control)) = port.udp else { continue };
+            bytes.clear();
+            view.report(at, now, bye, &mut bytes);
+            udp.report(udp.destination(address, control), &bytes);
+        }
+    }
+
+    /// A datagram: a publisher's packet, or a sign of life of a viewer.
+    pub(super) fn datagram(&self, address: IpAddr, port: u16, data: &[u8], now: Time) {
+        let of_peer = |l: &&Rc<Live>| l.session.borrow().owner().address == address;
+        let lives: Vec<Rc<Live>> = self.sessions.borrow().iter().filter(of_peer).cloned().collect();
+        for live in lives {
+            let recording = live.session.borrow().state() == State::Recording;
+            if let Some(ingest) = live.ingest.borrow_mut().as_mut().filter(|_| recording)
+                && ingest.datagram(port, data, now)
+            {
+                live.session.borrow_mut().alive(now);
+                return;
+            }
+            let view = live.view.borrow();
+            let Some(view) = view.as_ref() else { continue };
+            let at = view.ports.iter().position(|p| p.udp.is_some_and(|(_, control)| control == port));
+            let Some(at) = at else { continue };
+            for packet in Compound::new(data).filter_map(Result::ok) {
+                match packet {
+                    Packet::ReceiverReport { .. } => live.session.borrow_mut().alive(now),
+                    Packet::KeyFrameWanted { .. } => {
+                        view.reader.track(at).map(|t| t.ask_key());
+                    }
+                    _ => {}
+                }
+            }
+            return;
+        }
     }
 
     /// What is configured. Not to be held while anything is awaited.
@@ -319,10 +429,16 @@ impl Server {
                 line.close();
             }
         }
+        let lives: Vec<Rc<Live>> = self.sessions.borrow().clone();
+        lives.iter().for_each(|live| self.report(live, now, false));
         self.flows.borrow_mut().retain(|f| f.strong_count() > 0);
         let over: Vec<Rc<Live>> = self.sessions.borrow().iter().filter(|s| s.is_over(now)).cloned().collect();
         for live in over {
             log::debug!(target: "rtsp", "session of {} is over: no sign of life", live.name());
+            if live.session.borrow().is_bound() {
+                let owner = live.session.borrow().owner().connection;
+                self.lines.borrow().iter().filter(|l| l.id == owner).for_each(|l| l.close());
+            }
             self.forget(&live);
         }
     }
@@ -365,6 +481,7 @@ impl Server {
     /// Lets a session go.
     pub fn forget(&self, live: &Rc<Live>) {
         self.sessions.borrow_mut().retain(|s| !Rc::ptr_eq(s, live));
+        self.report(live, clock::now(), true);
         live.end();
     }
 

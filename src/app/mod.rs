@@ -11,6 +11,8 @@ pub mod log;
 pub mod modules;
 mod probe;
 pub mod program;
+#[cfg(feature = "rtsp")]
+mod rtsp;
 mod run;
 pub mod state;
 

@@ -73,13 +73,25 @@ pub const FORMATS: &[Format] = &[
     Format { name: "adts", module: "file", gives: &[Aac], speaker: &[], takes: &[] },
     Format { name: "h264", module: "file", gives: &[H264], speaker: &[], takes: &[] },
     Format { name: "hevc", module: "file", gives: &[H265], speaker: &[], takes: &[] },
+    #[cfg(feature = "rtsp")]
+    Format {
+        name: "rtsp",
+        module: "rtsp",
+        gives: &[],
+        speaker: &[],
+        takes: &[H264, H265, Jpeg, Pcmu, Pcma, Aac, Opus, G722, Mpa, L16, Onvif],
+    },
     Format { name: "probe", module: "probe", gives: &[], speaker: &[], takes: CodecId::ALL },
     Format { name: "preload", module: "preload", gives: &[], speaker: &[], takes: CodecId::ALL },
 ];
 
 /// Modules that can be started, for `app.modules` and for what the configuration may speak of.
 pub fn names() -> Vec<&'static str> {
-    let mut names = vec!["api"];
+    let mut names = vec![
+        "api",
+        #[cfg(feature = "rtsp")]
+        "rtsp",
+    ];
     names.extend(SOURCES.iter().map(|s| s.module));
     names
 }

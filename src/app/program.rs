@@ -59,6 +59,8 @@ pub struct Program {
     /// What stays off, and why: the part of the configuration, and a sentence.
     faults: RefCell<Vec<(String, String)>>,
     preloads: RefCell<Vec<Preload>>,
+    #[cfg(feature = "rtsp")]
+    rtsp: super::rtsp::Service,
     limits: Rc<Limits>,
     end: Cell<Option<End>>,
     waiting: RefCell<Option<Waker>>,
@@ -121,6 +123,8 @@ impl Program {
             listening: RefCell::default(),
             faults: RefCell::default(),
             preloads: RefCell::default(),
+            #[cfg(feature = "rtsp")]
+            rtsp: super::rtsp::Service::default(),
             limits,
             end: Cell::new(None),
             waiting: RefCell::default(),
@@ -170,6 +174,8 @@ impl Program {
         }
         self.open_control(&config);
         self.open_api(&config);
+        #[cfg(feature = "rtsp")]
+        self.rtsp.start(self, &config);
         for (name, query) in &config.preload {
             self.preload(name, Some(query));
         }
@@ -180,13 +186,14 @@ impl Program {
         self.faults.borrow().iter().map(|(_, sentence)| sentence.clone()).collect()
     }
 
-    fn fault(&self, part: &str, sentence: String) {
+    /// Says that something stays off, and why.
+    pub(super) fn fault(&self, part: &str, sentence: String) {
         log::error!(target: "app", "{sentence}");
         self.faults.borrow_mut().push((part.to_owned(), sentence));
     }
 
     /// A part starts anew, or is gone: what was wrong with it is no longer true.
-    fn forget_faults(&self, part: &str) {
+    pub(super) fn forget_faults(&self, part: &str) {
         self.faults.borrow_mut().retain(|(known, _)| known != part);
     }
 
@@ -290,7 +297,7 @@ impl Program {
     }
 
     fn open_api(self: &Rc<Program>, config: &Config) {
-        self.listening.borrow_mut().clear();
+        self.listening.borrow_mut().retain(|l| !l.starts_with("API "));
         self.forget_faults("api");
         if !config.starts("api") {
             return;
@@ -303,7 +310,9 @@ impl Program {
         self.router.set_allowed(config.api.allow_paths.clone());
         let is_default = config.tree.get("api").and_then(|api| api.get("listen")).is_none();
         for address in &config.api.listen {
-            self.listen(address, is_default);
+            if let Some(listener) = self.open_door("api", "http", address, is_default) {
+                self.listeners.borrow_mut().push(self.api.serve(listener));
+            }
         }
         let path = &config.api.unix_listen;
         if !path.as_os_str().is_empty() {
@@ -317,7 +326,15 @@ impl Program {
         }
     }
 
-    fn listen(&self, address: &Address, is_default: bool) {
+    /// Opens a door of a part (`api`, `rtsp`); a default port that is in use moves to the next. What
+    /// cannot be opened stays off, and that is said.
+    pub(super) fn open_door(
+        &self,
+        part: &str,
+        scheme: &str,
+        address: &Address,
+        is_default: bool,
+    ) -> Option<Listener> {
         let tries = if is_default { NEXT_PORTS } else { 1 };
         let mut address = *address;
         for left in (0..tries).rev() {
@@ -328,29 +345,34 @@ impl Program {
             match opened {
                 Ok(listener) => {
                     let port = listener.local_address().map_or(address.port, |a| a.port());
-                    self.listeners.borrow_mut().push(self.api.serve(listener));
                     let host = match address.host {
                         Some(host) if !host.is_unspecified() => host,
                         _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
                     };
-                    let url = SocketAddr::new(host, port);
-                    self.listening.borrow_mut().push(format!("API http://{url}/"));
-                    return;
+                    let url =
+                        format!("{} {scheme}://{}/", part.to_ascii_uppercase(), SocketAddr::new(host, port));
+                    self.listening.borrow_mut().push(url);
+                    return Some(listener);
                 }
                 Err(e) if e.kind() == ErrorKind::AddrInUse && left > 0 => {
                     log::warn!(target: "app", "port {} is in use by another program, trying the next", address.port);
                     address.port = address.port.wrapping_add(1);
                 }
                 Err(e) => {
-                    let sentence = format!("api.listen: {address}: {e}; the API does not listen there");
-                    return self.fault("api", sentence);
+                    self.fault(part, format!("{part}.listen: {address}: {e}; {part} does not listen there"));
+                    return None;
                 }
             }
         }
+        None
     }
 
     /// Whether anything at all is served.
     pub fn serves(&self) -> bool {
+        #[cfg(feature = "rtsp")]
+        if self.rtsp.serves() {
+            return true;
+        }
         !self.listeners.borrow().is_empty() || self.control_door.borrow().is_some()
     }
 
@@ -419,6 +441,12 @@ impl Program {
         } else if changes.touches("api") {
             self.router.set_allowed(config.api.allow_paths.clone());
         }
+        #[cfg(feature = "rtsp")]
+        if changes.restarts("rtsp") || config.starts("rtsp") != self.rtsp.is_on() {
+            self.rtsp.start(self, &config);
+        } else {
+            self.rtsp.set(&config);
+        }
         for name in &changes.preload {
             let query = config.preload.iter().find(|(n, _)| n == name).map(|(_, q)| q.as_str());
             self.preload(name, query);
@@ -469,6 +497,8 @@ impl Program {
     pub fn close(&self) {
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
         drop((listeners, self.control_door.take(), preloads));
+        #[cfg(feature = "rtsp")]
+        self.rtsp.stop();
         self.hall.end();
     }
 }

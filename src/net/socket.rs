@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
 
 /// The two ends of a connection; neither for a Unix socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +110,23 @@ impl Socket {
         match self {
             Socket::Tcp(s) => s.writable().await,
             Socket::Unix(s) => s.writable().await,
+        }
+    }
+
+    /// Ready when there may be something to read; stays registered between calls, which costs no
+    /// system call then.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(s) => s.poll_readable(cx),
+            Socket::Unix(s) => s.poll_readable(cx),
+        }
+    }
+
+    /// Ready when there may be room to write; as [`Socket::poll_readable`].
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(s) => s.poll_writable(cx),
+            Socket::Unix(s) => s.poll_writable(cx),
         }
     }
 

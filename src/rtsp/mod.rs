@@ -2,10 +2,19 @@
 //! as RTP. Here is the wire ([`message`], [`transport`]), the choice of tracks in a URL ([`filter`])
 //! and the state of one session ([`session`]), all of it pure: bytes and times in, values out.
 
+pub mod cast;
+mod connection;
+pub mod consumer;
 pub mod filter;
+pub mod flow;
+pub mod ingest;
+pub mod live;
 pub mod message;
+mod requests;
+pub mod server;
 pub mod session;
 pub mod transport;
+pub mod udp;
 pub mod url;
 
 pub use message::{Headers, Item, Method, ParseError, Parser, Reply, Request, Response};
@@ -43,6 +52,22 @@ pub mod limits {
     pub const SETUPS: u32 = 32;
     /// Media asked for in a URL, and codecs in each; beyond it 400.
     pub const WISHES: usize = 16;
+    /// Connections of all peers; beyond it the oldest stranger is closed, or the new one gets 503.
+    pub const CONNECTIONS: usize = 192;
+    /// Connections from one address (a /64 in IPv6), this machine's excepted; beyond it as above.
+    pub const CONNECTIONS_PEER: usize = 32;
+    /// Sessions of all connections; beyond it 453.
+    pub const SESSIONS: usize = 160;
+    /// Bytes of answers that wait for the peer to read them; beyond it no request is read.
+    pub const ANSWERS: usize = 16 << 10;
+    /// From the connection to the end of the first request; beyond it the connection is closed.
+    pub const FIRST: Duration = Duration::from_secs(10);
+    /// Between requests of a connection without a session; beyond it the connection is closed.
+    pub const IDLE: Duration = Duration::from_secs(20);
+    /// Without one byte taken by the peer while we send; beyond it the connection is closed.
+    pub const STUCK: Duration = Duration::from_secs(10);
+    /// How long a refused peer's last bytes are read, so that it sees the answer and not a reset.
+    pub const LINGER: Duration = Duration::from_secs(1);
     /// How long a session lives without a sign of life: told in its Session header.
     pub const SESSION: Duration = Duration::from_secs(60);
 }

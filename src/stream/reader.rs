@@ -10,7 +10,7 @@ use std::any::Any;
 use std::cell::Ref;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// A key frame this young is used as it is; of an older one the source is asked for another.
@@ -168,13 +168,18 @@ impl Reader {
         match self.step() {
             Some(step) => Poll::Ready(step),
             None => {
-                for c in &self.cursors {
-                    c.track.wait(c.seat, cx.waker());
-                }
-                self.viewer.wait(cx.waker());
+                self.wait(cx.waker());
                 Poll::Pending
             }
         }
+    }
+
+    /// Has `waker` woken by the next frame, or when the viewer is sent away.
+    pub fn wait(&self, waker: &Waker) {
+        for c in &self.cursors {
+            c.track.wait(c.seat, waker);
+        }
+        self.viewer.wait(waker);
     }
 
     /// The next step, if there is one now.

@@ -1,5 +1,7 @@
 //! `rtsp`: the RTSP server.
 
+use std::time::Duration;
+
 use crate::app::config::keys::{Address, Kind, Section, Shape, section};
 
 section! {
@@ -15,6 +17,16 @@ section! {
         default_query: String = "video&audio", Kind::Text, LIVE;
         /// Largest RTP packet in bytes; 0 chooses by the connection.
         pkt_size: u16 = "0", Kind::Int(0, 65000), LIVE;
+        /// How long sound waits for the next picture, so that both leave in one packet of the network; 0 sends it at once.
+        coalesce: Duration = "20ms", Kind::Duration(0, 200), LIVE;
+        /// What clients are asked for: digest suits every one of them, sha256 offers both hashes, basic is the password in clear.
+        auth: &'static str = "digest", Kind::Words(&["digest", "sha256", "basic"]), LIVE;
+        /// Ask for the password also on loopback.
+        local_auth: bool = "true", Kind::Bool, LIVE;
+        /// Send and receive over UDP too.
+        udp: bool = "true", Kind::Bool;
+        /// The first of the two UDP ports, an even one; 0 takes any.
+        udp_port: u16 = "0", Kind::Int(0, 65534);
     }
 }
 

@@ -1,0 +1,103 @@
+//! The RTSP server as part of the program: where it listens, what it was told, and what it says when
+//! it cannot.
+
+use super::config::Config;
+use super::program::Program;
+use crate::net::auth::Offer;
+use crate::net::users::Door;
+use crate::rtsp::server::{Listening, Server, Settings};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The server, if it is on.
+#[derive(Default)]
+pub struct Service {
+    server: RefCell<Option<Rc<Server>>>,
+    listeners: RefCell<Vec<Listening>>,
+}
+
+impl Service {
+    /// Starts it as configured; what ran before ends.
+    pub fn start(&self, program: &Rc<Program>, config: &Config) {
+        self.stop();
+        program.forget_faults("rtsp");
+        program.listening.borrow_mut().retain(|l| !l.starts_with("RTSP "));
+        if !config.starts("rtsp") {
+            return;
+        }
+        if let Some(why) = config.fault("rtsp") {
+            program.fault("rtsp", why.to_owned());
+            return;
+        }
+        let server = Server::new(
+            program.executor.clone(),
+            program.hall.clone(),
+            program.keeper.clone(),
+            settings(config),
+        );
+        self.server.replace(Some(server.clone()));
+        if config.rtsp.udp
+            && let Err(e) = server.open_udp(config.rtsp.udp_port)
+        {
+            let sentence =
+                format!("rtsp.udp_port: {}: {e}; RTSP is served by TCP only", config.rtsp.udp_port);
+            program.fault("rtsp", sentence);
+        }
+        self.set(config);
+        let is_default = config.tree.get("rtsp").and_then(|rtsp| rtsp.get("listen")).is_none();
+        let mut open = false;
+        for address in &config.rtsp.listen {
+            if let Some(listener) = program.open_door("rtsp", "rtsp", address, is_default) {
+                self.listeners.borrow_mut().push(server.serve(listener));
+                open |= address.host.is_none_or(|h| !h.is_loopback());
+            }
+        }
+        if open && !program.keeper.users().is_configured(Door::Rtsp) {
+            let others = if program.keeper.users().is_open(Door::Rtsp) {
+                "everybody who reaches this camera may watch by RTSP: there are no users"
+            } else {
+                "RTSP serves only this machine until there is a user: other hosts are refused"
+            };
+            log::warn!(target: "rtsp", "{others}");
+        }
+    }
+
+    /// Applies what needs no restart.
+    pub fn set(&self, config: &Config) {
+        let Some(server) = self.server.borrow().clone() else { return };
+        let offer = Offer {
+            basic: config.rtsp.auth == "basic",
+            sha256: config.rtsp.auth == "sha256",
+            ..Offer::usual(Door::Rtsp)
+        };
+        server.keeper.set_offer(Door::Rtsp, offer);
+        server.set(settings(config));
+    }
+
+    /// Ends it and closes all connections.
+    pub fn stop(&self) {
+        let (listeners, server) = (self.listeners.take(), self.server.take());
+        drop((listeners, server));
+    }
+
+    /// Whether it was started.
+    pub fn is_on(&self) -> bool {
+        self.server.borrow().is_some()
+    }
+
+    /// Whether it listens anywhere.
+    pub fn serves(&self) -> bool {
+        !self.listeners.borrow().is_empty()
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let aliases = config.streams.iter().flat_map(|s| s.aliases.iter().map(|a| (a.clone(), s.name.clone())));
+    Settings {
+        default_query: config.rtsp.default_query.clone(),
+        packet_size: config.rtsp.pkt_size,
+        coalesce: config.rtsp.coalesce,
+        local_auth: config.rtsp.local_auth,
+        aliases: aliases.collect(),
+    }
+}

@@ -1,0 +1,226 @@
+//! Sending by UDP. A viewer begins alone, from its key frame, until it has caught up; from then on
+//! it is an entry in the list of its track's one sender, which reads the ring once and sends each
+//! frame to all of them in as few calls as can be. A key frame's burst is spread over a part of the
+//! time to the next frame, because switches and radios drop bursts.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::flow::Flow;
+use super::live::Live;
+use super::server::Server;
+use super::udp::{Parts, Udp};
+use crate::media::{Codec, Kind};
+use crate::net::clock;
+use crate::stream::{Close, Join, Peer, Reader, Shown, Step, Viewer, bump};
+use async_io::Timer;
+use nix::sys::socket::SockaddrStorage;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+/// Packets that leave in one go.
+const CHUNK: usize = 16;
+/// A frame is spread over at most so many goes, one a millisecond.
+const GOES: usize = 12;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// One receiver of a track.
+struct Entry {
+    live: Rc<Live>,
+    at: usize,
+    to: SockaddrStorage,
+    /// The first frame that it has not got yet.
+    from: u64,
+}
+
+impl Entry {
+    /// Whether it still wants packets.
+    fn is_on(&self) -> bool {
+        self.live
+            .view
+            .borrow()
+            .as_ref()
+            .is_some_and(|v| v.playing && v.ports.get(self.at).is_some_and(|p| p.udp.is_some()))
+    }
+}
+
+/// The sender of one track.
+pub struct Cast {
+    flow: Rc<Flow>,
+    entries: RefCell<Vec<Entry>>,
+}
+
+/// Sends packets `from` on of a frame; gives the packet after the last, and what each has sent.
+fn send(
+    udp: &Udp,
+    flow: &Flow,
+    shown: &Shown<'_>,
+    codec: &Rc<Codec>,
+    from: usize,
+    to: &[Option<SockaddrStorage>],
+) -> (usize, usize, bool) {
+    flow.with(shown, codec, |d| {
+        let chunk = CHUNK.max(d.packets.div_ceil(GOES));
+        let until = (from + chunk).min(d.packets);
+        let mut packets = Vec::with_capacity(until.saturating_sub(from));
+        d.datagrams(&shown.data, |n, slices| {
+            if (from..until).contains(&n) {
+                packets.push(Parts::new(slices));
+            }
+        });
+        let bytes = packets.iter().map(Parts::size).sum();
+        udp.send(&packets, to);
+        (until, bytes, until < d.packets)
+    })
+}
+
+/// Counts what one viewer was sent.
+fn count(live: &Live, at: usize, packets: usize, bytes: usize) {
+    let mut view = live.view.borrow_mut();
+    let Some(view) = view.as_mut() else { return };
+    bump(&view.reader.viewer().stats.packets, packets as u64);
+    bump(&view.reader.viewer().stats.bytes, bytes as u64);
+    if let Some(port) = view.ports.get_mut(at) {
+        port.packets = port.packets.wrapping_add(packets as u32);
+        port.octets = port.octets.wrapping_add(bytes.saturating_sub(12 * packets) as u32);
+    }
+}
+
+/// Sends to one viewer until it has caught up, then hands it to the senders of its tracks.
+pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>) {
+    if let Some(server) = server.upgrade() {
+        server.report(&live, clock::now(), false);
+    }
+    let address = live.session.borrow().owner().address;
+    let mut began = false;
+    let (mut partial, mut burst) = (None, 0);
+    loop {
+        let step = poll_fn(|cx| {
+            let mut view = live.view.borrow_mut();
+            let Some(view) = view.as_mut().filter(|v| v.playing) else { return Poll::Ready(None) };
+            match view.reader.step() {
+                None if !began => {
+                    view.reader.wait(cx.waker());
+                    Poll::Pending
+                }
+                step => Poll::Ready(Some(step)),
+            }
+        })
+        .await;
+        let Some(server) = server.upgrade() else { return };
+        match step {
+            None => return,
+            Some(None) => return server.join_casts(&udp, &live),
+            Some(Some(Step::Closed(_))) => return server.forget(&live),
+            Some(Some(Step::Codec(..))) => {}
+            Some(Some(Step::Frame(at))) => {
+                began = true;
+                let mut view = live.view.borrow_mut();
+                let Some(view) = view.as_mut() else { return };
+                let mut more = false;
+                let mut sent = None;
+                if let (Some(port), Some(shown), Some(codec)) =
+                    (view.ports.get(at), view.reader.frame(at), view.reader.codec(at))
+                    && let Some((rtp, _)) = port.udp
+                    && (port.flow.kind() == Kind::Video || shown.decode == shown.meta.decode)
+                {
+                    let from = partial.filter(|&(frame, _)| frame == (at, shown.seq)).map_or(0, |(_, p)| p);
+                    let to = [Some(SockaddrStorage::from(udp.destination(address, rtp)))];
+                    let (until, bytes, rest) = send(&udp, &port.flow, &shown, &codec, from, &to);
+                    more = rest;
+                    partial = Some(((at, shown.seq), until));
+                    burst += until - from;
+                    sent = Some((until - from, bytes));
+                }
+                if !more {
+                    view.reader.done(at);
+                }
+                if let Some((packets, bytes)) = sent
+                    && let Some(port) = view.ports.get_mut(at)
+                {
+                    port.packets = port.packets.wrapping_add(packets as u32);
+                    port.octets = port.octets.wrapping_add(bytes.saturating_sub(12 * packets) as u32);
+                    bump(&view.reader.viewer().stats.packets, packets as u64);
+                    bump(&view.reader.viewer().stats.bytes, bytes as u64);
+                }
+            }
+        }
+        if burst >= CHUNK {
+            burst = 0;
+            Timer::after(PAUSE).await;
+        }
+    }
+}
+
+impl Cast {
+    /// A sender without receivers.
+    pub fn new(flow: Rc<Flow>) -> Rc<Cast> {
+        Rc::new(Cast { flow, entries: RefCell::default() })
+    }
+
+    /// Whether it sends these packets.
+    pub fn is_of(&self, flow: &Rc<Flow>) -> bool {
+        Rc::ptr_eq(&self.flow, flow)
+    }
+
+    /// Adds a receiver who has everything before the next frame.
+    pub fn add(&self, udp: &Udp, live: &Rc<Live>, at: usize, port: u16) {
+        let to = SockaddrStorage::from(udp.destination(live.session.borrow().owner().address, port));
+        let from = self.flow.track().ring().head();
+        self.entries.borrow_mut().push(Entry { live: live.clone(), at, to, from });
+    }
+
+    /// Sends until nobody is left.
+    pub async fn run(self: Rc<Self>, server: Weak<Server>, udp: Rc<Udp>) {
+        let viewer = Rc::new(Viewer::new(0, Peer { format: "rtsp", protocol: "udp", ..Peer::default() }));
+        let mut reader = Reader::new(vec![self.flow.track().clone()], Join::Live, viewer);
+        let why = loop {
+            match reader.next().await {
+                Step::Frame(_) => {}
+                Step::Codec(_, codec) => {
+                    if self.flow.carries(&codec) {
+                        continue;
+                    }
+                    break Close::Replaced;
+                }
+                Step::Closed(why) => break why,
+            }
+            let mut from = 0;
+            loop {
+                let Some(shown) = reader.frame(0) else { break };
+                let Some(codec) = reader.codec(0) else { break };
+                self.entries.borrow_mut().retain(Entry::is_on);
+                let entries = self.entries.borrow();
+                let due = || entries.iter().filter(|e| e.from <= shown.seq);
+                let to: Vec<Option<SockaddrStorage>> = due().map(|e| Some(e.to)).collect();
+                if to.is_empty() {
+                    break;
+                }
+                let (until, bytes, more) = send(&udp, &self.flow, &shown, &codec, from, &to);
+                due().for_each(|e| count(&e.live, e.at, until - from, bytes));
+                from = until;
+                drop((entries, shown));
+                if !more {
+                    break;
+                }
+                Timer::after(PAUSE).await;
+            }
+            reader.done(0);
+            self.entries.borrow_mut().retain(Entry::is_on);
+            if self.entries.borrow().is_empty() {
+                if let Some(server) = server.upgrade() {
+                    server.drop_cast(&self);
+                }
+                return;
+            }
+        };
+        let Some(server) = server.upgrade() else { return };
+        server.drop_cast(&self);
+        let entries = self.entries.take();
+        log::debug!(target: "rtsp", "UDP viewers leave: {}", why.reason());
+        for entry in entries {
+            server.forget(&entry.live);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One connection: requests in whatever pieces they come, answers in their order, and the packets of
+//! the session that plays here between them. Everything is tried first and only then awaited; while
+//! frames flow nothing is registered anew and no timer is set.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::consumer::{Out, Pumped, View};
+use super::limits;
+use super::live::Live;
+use super::message::{Item, ParseError, Parser, Reply, Rules, frame_head};
+use super::server::{Line, Server, is_gone};
+use super::session::State;
+use crate::media::Time;
+use crate::net::clock;
+use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
+use crate::net::rtcp::{Compound, Packet};
+use smol::future::yield_now;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// Bytes may be read.
+    Readable,
+    /// Bytes may be written.
+    Writable,
+    /// A frame, or time for what waits.
+    Media,
+}
+
+/// What a connection holds.
+pub(super) struct Connection {
+    pub server: Rc<Server>,
+    pub line: Rc<Line>,
+    pub out: Out,
+    /// What was described and not yet set up.
+    pub described: Option<View>,
+    /// The session made here last.
+    pub own: Option<Rc<Live>>,
+    /// What the peer calls itself.
+    pub agent: String,
+    /// It may send media.
+    pub publishing: bool,
+    /// Nothing more is read; it ends when everything has left.
+    pub closing: bool,
+    full: bool,
+    /// Since when the socket takes nothing, or the last time it took something.
+    stuck: Option<Time>,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn run(server: Rc<Server>, line: Rc<Line>) {
+    let mut connection = Connection {
+        server,
+        line,
+        out: Out::default(),
+        described: None,
+        own: None,
+        agent: String::new(),
+        publishing: false,
+        closing: false,
+        full: false,
+        stuck: None,
+    };
+    let mut parser = Parser::new(Rules::VIEWER);
+    if let Err(error) = connection.serve(&mut parser).await
+        && !is_gone(&error)
+    {
+        log::debug!(target: "rtsp", "{}: {error}", connection.remote());
+    }
+}
+
+impl Connection {
+    /// Where it comes from, for the log.
+    pub fn remote(&self) -> String {
+        self.line.peer.remote.map_or_else(String::new, |a| a.to_string())
+    }
+
+    async fn serve(&mut self, parser: &mut Parser) -> io::Result<()> {
+        loop {
+            let more = self.read_items(parser).await;
+            let turn = self.send(clock::now())?;
+            if self.closing && self.out.is_empty() {
+                self.line.socket.shutdown(Shutdown::Write);
+                return self.linger(parser).await;
+            }
+            if turn || more && self.out.is_empty() {
+                yield_now().await;
+                continue;
+            }
+            match self.wait(more).await {
+                Event::Readable => match self.line.socket.try_read(parser.space()) {
+                    Ok(0) => return Ok(()),
+                    Ok(n) => parser.filled(n),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                },
+                Event::Writable => self.full = false,
+                Event::Media => {}
+            }
+        }
+    }
+
+    /// Handles what has come; whether there is more that has to wait.
+    async fn read_items(&mut self, parser: &mut Parser) -> bool {
+        let (mut handled, mut moved) = (0, 0);
+        while !self.closing {
+            if self.out.rest().len() > limits::ANSWERS || handled == YIELD_MESSAGES {
+                return true;
+            }
+            match parser.next() {
+                Ok(Some(Item::Request(request))) => {
+                    handled += 1;
+                    self.server.tell(|s| s.requests += 1);
+                    self.request(request).await;
+                    if self.publishing {
+                        parser.set_rules(Rules::PUBLISHER);
+                    }
+                }
+                Ok(Some(Item::Frame { channel, data })) => {
+                    moved += data.len();
+                    self.frame(channel, data);
+                    if moved > YIELD_BYTES {
+                        return true;
+                    }
+                }
+                Ok(Some(Item::Response(_))) => handled += 1,
+                Ok(None) => return false,
+                Err(error) => self.broken(error),
+            }
+        }
+        false
+    }
+
+    fn broken(&mut self, error: ParseError) {
+        log::debug!(target: "rtsp", "{}: {error}", self.remote());
+        self.answer(&Reply::to_nothing(error.status()).header("Connection", "close"));
+        self.closing = true;
+    }
+
+    /// Queues an answer.
+    pub fn answer(&mut self, reply: &Reply) {
+        reply.emit(self.out.urgent());
+    }
+
+    /// A packet from the peer on one of its channels; of a channel that nobody set up it is nothing.
+    fn frame(&mut self, channel: u8, data: &[u8]) {
+        let now = clock::now();
+        let Some(live) = &self.own else { return };
+        live.session.borrow_mut().alive(now);
+        if let Some(ingest) = live.ingest.borrow_mut().as_mut() {
+            if live.session.borrow().state() == State::Recording {
+                ingest.frame(channel, data, now);
+                let out = &mut self.out;
+                ingest.reports(now, |channel, _, bytes| {
+                    if let Some(channel) = channel {
+                        out.urgent().extend_from_slice(&frame_head(channel, bytes.len() as u16));
+                        out.urgent().extend_from_slice(bytes);
+                    }
+                });
+            }
+            return;
+        }
+        let view = live.view.borrow();
+        let Some(view) = view.as_ref() else { return };
+        let port = view.ports.iter().enumerate().find(|(_, p)| p.channel.is_some_and(|c| c + 1 == channel));
+        let Some((at, _)) = port else { return };
+        for packet in Compound::new(data).filter_map(Result::ok) {
+            if let Packet::KeyFrameWanted { .. } = packet
+                && let Some(track) = view.reader.track(at)
+            {
+                track.ask_key();
+            }
+        }
+    }
+
+    /// Sends answers and frames; whether it should go on after others had their turn.
+    fn send(&mut self, now: Time) -> io::Result<bool> {
+        if self.full {
+            return Ok(false);
+        }
+        let before = self.out.rest().len();
+        let mut moved = 0;
+        let mut turn = false;
+        let playing = self.own.clone().filter(|l| l.session.borrow().state() == State::Playing);
+        let mut pumped = None;
+        if let Some(live) = playing
+            && let Some(view) = live.view.borrow_mut().as_mut().filter(|v| v.playing && !self.closing)
+            && live.ends_with(self.line.id)
+        {
+            let (state, n) = view.pump(&self.server, &self.line.socket, &mut self.out, now)?;
+            moved += n;
+            crate::stream::bump(&view.reader.viewer().stats.bytes, n as u64);
+            if let Pumped::Closed(_) = state {
+                view.reports(now, true, self.out.urgent());
+            }
+            pumped = Some(state);
+        }
+        match pumped {
+            Some(Pumped::Full) => self.full = true,
+            Some(Pumped::Turn) => turn = true,
+            Some(Pumped::Closed(why)) => {
+                log::info!(target: "rtsp", "{}: {}", self.remote(), why.reason());
+                self.closing = true;
+                if let Some(live) = self.own.take() {
+                    self.server.forget(&live);
+                }
+            }
+            Some(Pumped::Idle) | None => {}
+        }
+        if !self.full && self.out.hold.is_none() && !self.out.is_empty() {
+            moved += self.out.flush(&self.line.socket)?;
+            self.full = !self.out.is_empty();
+        }
+        self.owe(now, moved > 0 || before == 0 && !self.full);
+        Ok(turn)
+    }
+
+    /// Says by when this connection has to do what.
+    fn owe(&mut self, now: Time, progress: bool) {
+        if self.full {
+            if progress || self.stuck.is_none() {
+                self.stuck = Some(now);
+                self.line.deadline.set(Some(now + limits::STUCK));
+            }
+        } else if self.stuck.take().is_some() {
+            self.settle(now);
+        }
+    }
+
+    /// Says by when the next request has to be here.
+    pub fn settle(&self, now: Time) {
+        let session = self.own.as_ref().map(|l| l.session.borrow().deadline());
+        self.line.deadline.set(session.unwrap_or(Some(now + limits::IDLE)));
+    }
+
+    async fn wait(&mut self, more: bool) -> Event {
+        let own = self.own.clone();
+        poll_fn(|cx| {
+            if !more && !self.closing && self.line.socket.poll_readable(cx).is_ready() {
+                return Poll::Ready(Event::Readable);
+            }
+            if self.full {
+                return self.line.socket.poll_writable(cx).map(|_| Event::Writable);
+            }
+            if let Some(until) = self.out.hold {
+                if clock::now() >= until {
+                    return Poll::Ready(Event::Media);
+                }
+                self.server.patience.wait(until, cx.waker());
+            }
+            if let Some(view) = own.as_ref().and_then(|l| l.view.try_borrow_mut().ok()).as_mut()
+                && let Some(view) = view.as_mut()
+            {
+                if view.playing && view.is_bound() && view.reader.step().is_some() {
+                    return Poll::Ready(Event::Media);
+                }
+                view.reader.wait(cx.waker());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Reads what still comes, so that the peer sees the last answer and not a reset.
+    async fn linger(&mut self, parser: &mut Parser) -> io::Result<()> {
+        self.line.deadline.set(Some(clock::now() + limits::LINGER));
+        *parser = Parser::new(Rules::VIEWER);
+        let mut bytes = [0; 512];
+        for _ in 0..1024 {
+            if self.line.socket.read(&mut bytes).await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,459 @@
+//! One viewer of a stream: its reader of the hall, what it was told of the tracks, and the way of a
+//! frame from the ring into its socket. A frame leaves in one gathered write, straight from the
+//! ring; a full socket keeps the rest of one packet here and nothing else. Sound waits a little for
+//! the next picture, so that both leave together.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::filter::Filter;
+use super::flow::Flow;
+use super::message::frame_head;
+use super::server::Server;
+use super::session::Offered;
+use super::transport::Pair;
+use crate::media::{Codec, CodecId, Kind, Time};
+use crate::net::clock;
+use crate::net::rtcp::{self, Ntp, SenderInfo};
+use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer};
+use crate::net::sdp::Flow as Direction;
+use crate::net::sdp::emit::{self, Line};
+use crate::net::socket::Socket;
+use crate::stream::{AttachError, Close, Join, Peer, Reader, Step, Stream, bump};
+use async_io::Timer;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a description waits for what a decoder needs before the first frame.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A sender's report goes out this often.
+const REPORTS: Duration = Duration::from_secs(5);
+/// Slices of one write; the system's bound is 1024.
+const SLICES: usize = 1000;
+/// Bytes that are sent before others have their turn.
+const TURN: usize = crate::net::limits::YIELD_BYTES;
+/// The name under which all tracks of a stream send.
+const CNAME: &str = "streamd";
+
+/// Bytes on their way to the peer, in order: answers, reports, and the rest of a packet.
+#[derive(Default)]
+pub struct Out {
+    bytes: Vec<u8>,
+    at: usize,
+    /// Only sound is here, and it may wait until then.
+    pub hold: Option<Time>,
+}
+
+impl Out {
+    /// What has not left yet.
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or(&[])
+    }
+
+    /// Whether everything has left.
+    pub fn is_empty(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// For more, which leaves at once.
+    pub fn urgent(&mut self) -> &mut Vec<u8> {
+        self.hold = None;
+        &mut self.bytes
+    }
+
+    /// So many bytes have left.
+    pub fn consume(&mut self, n: usize) {
+        self.at += n;
+        if self.is_empty() {
+            (self.at, self.hold) = (0, None);
+            self.bytes.clear();
+            // an SDP or a large packet went through: a viewer costs little again
+            self.bytes.shrink_to(2048);
+        }
+    }
+
+    /// Writes as much as the socket takes; whether that was everything.
+    pub fn flush(&mut self, socket: &Socket) -> io::Result<usize> {
+        let n = socket.try_write(&[IoSlice::new(self.rest())])?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// A track as one viewer gets it.
+pub struct Port {
+    /// Its packets.
+    pub flow: Rc<Flow>,
+    /// Its name in the description.
+    pub control: String,
+    /// Its channel of the connection, once it is set up.
+    pub channel: Option<u8>,
+    /// Set up by UDP.
+    pub udp: Option<Pair<u16>>,
+    /// Packets sent to this viewer.
+    pub packets: u32,
+    /// Payload bytes sent to this viewer.
+    pub octets: u32,
+    next: Option<(u16, u32)>,
+}
+
+/// One viewer of a stream.
+pub struct View {
+    /// The stream as it was asked for.
+    pub name: String,
+    /// The query as it was asked for.
+    pub query: String,
+    /// Its place in the hall.
+    pub reader: Reader,
+    /// Its tracks, in the reader's order.
+    pub ports: Vec<Port>,
+    /// The stream.
+    pub stream: Rc<Stream>,
+    /// Frames flow.
+    pub playing: bool,
+    paused: bool,
+    partial: Option<(usize, u64, usize)>,
+    next_report: Time,
+}
+
+/// Where sending stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumped {
+    /// Everything there is has left.
+    Idle,
+    /// The socket takes no more.
+    Full,
+    /// There is more, but others come first.
+    Turn,
+    /// It is over.
+    Closed(Close),
+}
+
+/// Wishes for what can travel in RTP; linear samples of the wrong order are turned.
+pub fn sendable(filter: &mut Filter) {
+    for wish in filter.wishes.iter_mut().filter(|w| w.codecs.is_empty()) {
+        let can = CodecId::ALL.iter().filter(|id| id.kind() == wish.kind && Packetizer::takes(**id));
+        let mut ids: Vec<CodecId> = can.copied().collect();
+        // what there is to be converted to, if something must be
+        ids.sort_by_key(|id| *id != CodecId::L16);
+        wish.codecs = ids.iter().map(|&id| Codec { rate: 0, channels: 0, ..Codec::new(id) }).collect();
+    }
+}
+
+impl View {
+    /// Finds the tracks, and waits a little until decoders can begin with them.
+    pub async fn open(
+        server: &Server,
+        stream: &Rc<Stream>,
+        name: &str,
+        query: &str,
+        mut filter: Filter,
+        peer: Peer,
+    ) -> Result<View, AttachError> {
+        sendable(&mut filter);
+        let reader = stream.attach(&filter.wishes, Join::Live, peer).await?;
+        let since = clock::now();
+        let bare = |reader: &Reader| {
+            (0..reader.len()).filter_map(|at| reader.track(at)).any(|t| {
+                let codec = t.codec();
+                matches!(codec.id, CodecId::H264 | CodecId::H265 | CodecId::Aac) && codec.extra.is_empty()
+            })
+        };
+        while bare(&reader) && clock::now().since(since) < PATIENCE {
+            Timer::after(Duration::from_millis(20)).await;
+        }
+        let configured = server.settings().packet_size;
+        let size =
+            filter.packet_size.unwrap_or(if configured == 0 { DEFAULT_PACKET_SIZE } else { configured });
+        let mut ports = Vec::new();
+        for at in 0..reader.len() {
+            let Some(track) = reader.track(at) else { continue };
+            let flow = server.flow(track, size).map_err(|e| AttachError::Codecs {
+                offered: track.codec().to_string(),
+                wanted: e.to_string(),
+            })?;
+            let control = ["trackID=", &at.to_string()].concat();
+            ports.push(Port { flow, control, channel: None, udp: None, packets: 0, octets: 0, next: None });
+        }
+        Ok(View {
+            name: name.to_owned(),
+            query: query.to_owned(),
+            reader,
+            ports,
+            stream: stream.clone(),
+            playing: false,
+            paused: false,
+            partial: None,
+            next_report: Time::ZERO,
+        })
+    }
+
+    /// The description; `speaker` are lines of the way back.
+    pub fn sdp(&self, address: IpAddr, back: Option<&[(u8, Codec)]>) -> String {
+        let codecs: Vec<[(u8, Codec); 1]> = (0..self.ports.len())
+            .filter_map(|at| {
+                let (port, track) = (self.ports.get(at)?, self.reader.track(at)?);
+                Some([(port.flow.payload_type(), (*track.codec()).clone())])
+            })
+            .collect();
+        let flow = back.map(|_| Direction::RecvOnly);
+        let mut lines: Vec<Line<'_>> = codecs
+            .iter()
+            .zip(&self.ports)
+            .map(|(codecs, port)| Line { codecs, control: &port.control, flow, group: None, size: None })
+            .collect();
+        let control = ["trackID=", &self.ports.len().to_string()].concat();
+        if let Some(codecs) = back {
+            let flow = Some(Direction::SendOnly);
+            lines.push(Line { codecs, control: &control, flow, group: None, size: None });
+        }
+        let id = self.name.bytes().fold(1u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)) >> 1);
+        let version = self.reader.track(0).map_or(0, |t| u64::from(t.config_number())) + 1;
+        let session = emit::Session { id, version, address, name: self.stream.name(), range: "npt=now-" };
+        emit::emit(&session, &lines)
+    }
+
+    /// What can be set up.
+    pub fn offers(&self) -> Vec<Offered<'_>> {
+        let offer = |p| -> Offered<'_> {
+            let p: &Port = p;
+            Offered { control: &p.control, ssrc: Some(p.flow.ssrc()), busy: false, group: None, next: p.next }
+        };
+        self.ports.iter().map(offer).collect()
+    }
+
+    /// Finds where playing begins, for the answer to PLAY; after a pause, that is now.
+    pub fn prepare(&mut self) {
+        if self.playing {
+            return;
+        }
+        if self.paused {
+            self.reader.jump();
+            (self.paused, self.partial) = (false, None);
+        }
+        let began = self.reader.step();
+        let pictures = self.ports.iter().position(|p| p.flow.kind() == Kind::Video);
+        let start = match began {
+            Some(Step::Frame(at)) => {
+                pictures.and_then(|v| self.reader.frame(v)).or(self.reader.frame(at)).map(|s| s.decode)
+            }
+            _ => None,
+        };
+        for at in 0..self.ports.len() {
+            let next = start.and_then(|time| {
+                let (port, track) = (self.ports.get(at)?, self.reader.track(at)?);
+                let first = match self.reader.frame(at) {
+                    Some(s) if port.flow.kind() == Kind::Audio && s.decode != s.meta.decode => {
+                        // sound of before now is not sent
+                        let ring = track.ring();
+                        (s.seq..ring.head())
+                            .find(|&n| ring.meta(n).is_some_and(|m| m.decode >= time && m.decode > s.decode))
+                            .unwrap_or(ring.head())
+                    }
+                    Some(s) => s.seq,
+                    None => track.ring().head(),
+                };
+                Some((port.flow.number(first), port.flow.rtp_time(time)))
+            });
+            if let Some(port) = self.ports.get_mut(at) {
+                port.next = next;
+            }
+        }
+    }
+
+    /// Begins to send.
+    pub fn play(&mut self, now: Time) {
+        (self.playing, self.next_report) = (true, now);
+    }
+
+    /// Stops sending.
+    pub fn pause(&mut self) {
+        (self.playing, self.paused) = (false, true);
+    }
+
+    /// Whether it is sent by its connection.
+    pub fn is_bound(&self) -> bool {
+        self.ports.iter().any(|p| p.channel.is_some())
+    }
+
+    /// Whether pictures are among what is sent.
+    fn has_pictures(&self) -> bool {
+        self.ports.iter().any(|p| p.channel.is_some() && p.flow.kind() == Kind::Video)
+    }
+
+    /// Appends a report of one track, and a goodbye behind it if it ends.
+    pub fn report(&self, at: usize, now: Time, bye: bool, out: &mut Vec<u8>) {
+        let Some(port) = self.ports.get(at) else { return };
+        // without the time of day, time since the start of the machine is as good for lips
+        let ntp = Ntp(clock::wall().map_or_else(|| elapsed(now), clock::ntp));
+        let info =
+            SenderInfo { ntp, rtp_time: port.flow.rtp_time(now), packets: port.packets, octets: port.octets };
+        rtcp::emit_sender(out, port.flow.ssrc(), &info, CNAME);
+        if bye {
+            rtcp::emit_bye(out, port.flow.ssrc());
+        }
+    }
+
+    /// Appends the reports of all tracks, interleaved.
+    pub fn reports(&self, now: Time, bye: bool, out: &mut Vec<u8>) {
+        for (at, port) in self.ports.iter().enumerate() {
+            let Some(channel) = port.channel else { continue };
+            let head = out.len();
+            out.extend_from_slice(&frame_head(channel.saturating_add(1), 0));
+            self.report(at, now, bye, out);
+            let len = (out.len() - head - super::flow::INTERLEAVED) as u16;
+            if let Some(place) = out.get_mut(head..head + 4) {
+                place.copy_from_slice(&frame_head(channel.saturating_add(1), len));
+            }
+        }
+    }
+
+    /// Whether it is time for reports.
+    pub fn report_due(&mut self, now: Time) -> bool {
+        let due = now >= self.next_report;
+        if due {
+            self.next_report = now + REPORTS;
+        }
+        due
+    }
+
+    /// Sends what there is by the connection, until there is no more or the socket is full.
+    pub fn pump(
+        &mut self,
+        server: &Server,
+        socket: &Socket,
+        out: &mut Out,
+        now: Time,
+    ) -> io::Result<(Pumped, usize)> {
+        let mut moved = 0;
+        if self.report_due(now) {
+            self.reports(now, false, out.urgent());
+        }
+        let coalesce = server.settings().coalesce;
+        loop {
+            if out.hold.is_none_or(|until| now >= until) && !out.is_empty() {
+                moved += out.flush(socket)?;
+                if !out.is_empty() {
+                    return Ok((Pumped::Full, moved));
+                }
+            }
+            if moved >= TURN {
+                return Ok((Pumped::Turn, moved));
+            }
+            match self.reader.step() {
+                None => return Ok((Pumped::Idle, moved)),
+                Some(Step::Closed(why)) => return Ok((Pumped::Closed(why), moved)),
+                Some(Step::Codec(at, codec)) => {
+                    if self.ports.get(at).is_some_and(|p| !p.flow.carries(&codec)) {
+                        // what was described is no more: whoever connects again is told the new
+                        return Ok((Pumped::Closed(Close::Replaced), moved));
+                    }
+                }
+                Some(Step::Frame(at)) => {
+                    let Some(port) = self.ports.get(at) else { continue };
+                    let squeezed = self.reader.frame(at).is_none_or(|s| s.decode != s.meta.decode);
+                    if port.channel.is_none() || port.flow.kind() != Kind::Video && squeezed {
+                        self.reader.done(at);
+                        continue;
+                    }
+                    let waits = port.flow.kind() != Kind::Video && !coalesce.is_zero() && self.has_pictures();
+                    if waits {
+                        self.copy(at, out, now + coalesce);
+                        self.reader.done(at);
+                        continue;
+                    }
+                    let (n, full) = self.write(at, server, socket, out)?;
+                    moved += n;
+                    if full {
+                        return Ok((Pumped::Full, moved));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lays a small frame beside what leaves with the next one.
+    fn copy(&mut self, at: usize, out: &mut Out, until: Time) {
+        let (Some(port), Some(codec)) = (self.ports.get_mut(at), self.reader.codec(at)) else { return };
+        let (Some(shown), Some(channel)) = (self.reader.frame(at), port.channel) else { return };
+        if out.is_empty() {
+            out.hold = Some(until);
+        }
+        port.flow.with(&shown, &codec, |d| {
+            d.set_channel(channel);
+            let len = d.copy(&shown.data, &mut out.bytes);
+            port.packets = port.packets.wrapping_add(d.packets as u32);
+            port.octets = port.octets.wrapping_add(len.saturating_sub(16 * d.packets) as u32);
+            bump(&self.reader.viewer().stats.packets, d.packets as u64);
+        });
+    }
+
+    /// Writes a frame with what waits before it. Gives the bytes taken, and whether the socket is
+    /// full.
+    fn write(
+        &mut self,
+        at: usize,
+        server: &Server,
+        socket: &Socket,
+        out: &mut Out,
+    ) -> io::Result<(usize, bool)> {
+        let (Some(port), Some(codec)) = (self.ports.get_mut(at), self.reader.codec(at)) else {
+            return Ok((0, false));
+        };
+        let (mut moved, mut full) = (0, false);
+        let mut next = None;
+        if let (Some(shown), Some(channel)) = (self.reader.frame(at), port.channel) {
+            let mut from = match self.partial {
+                Some((track, frame, packet)) if track == at && frame == shown.seq => packet,
+                _ => 0,
+            };
+            let begun = from;
+            let data: &[u8] = &shown.data;
+            port.flow.with(&shown, &codec, |d| {
+                d.set_channel(channel);
+                while from < d.packets {
+                    let mut slices: Vec<IoSlice<'_>> = server.take_slices();
+                    if !out.is_empty() {
+                        slices.push(IoSlice::new(out.rest()));
+                    }
+                    let until = d.gather(data, from, SLICES, &mut slices);
+                    let total: usize = slices.iter().map(|s| s.len()).sum();
+                    let n = socket.try_write(&slices);
+                    server.put_slices(slices);
+                    let n = n?;
+                    moved += n;
+                    let before = n.min(out.rest().len());
+                    out.consume(before);
+                    if n < total {
+                        full = true;
+                        if out.is_empty() {
+                            let sent = d.follow(data, from, n - before, out.urgent());
+                            from = sent.packets;
+                        }
+                        break;
+                    }
+                    from = until;
+                }
+                if from < d.packets {
+                    next = Some((at, shown.seq, from));
+                }
+                io::Result::Ok(())
+            })?;
+            let packets = from.saturating_sub(begun);
+            port.packets = port.packets.wrapping_add(packets as u32);
+            port.octets = port.octets.wrapping_add(moved.saturating_sub(16 * packets) as u32);
+            bump(&self.reader.viewer().stats.packets, packets as u64);
+        }
+        self.partial = next;
+        if next.is_none() {
+            self.reader.done(at);
+        }
+        Ok((moved, full))
+    }
+}
+
+/// Time since the start as seconds and a binary fraction.
+fn elapsed(now: Time) -> u64 {
+    let (seconds, nanos) = (now.nanos() / 1_000_000_000, now.nanos() % 1_000_000_000);
+    seconds << 32 | (nanos << 32) / 1_000_000_000
+}

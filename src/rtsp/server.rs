@@ -1,0 +1,546 @@
+//! The RTSP server: who is connected, which sessions there are, and the flows that they share. It
+//! takes connections from listeners and sees once a second to those that owe something; what is
+//! said on a connection is [`super::connection`]'s business.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::cast::{self, Cast};
+use super::connection;
+use super::flow::Flow;
+use super::limits;
+use super::live::Live;
+use super::session::State;
+use super::transport::Pair;
+use super::udp::Udp;
+use crate::media::Time;
+use crate::net::auth::{Authenticator, address_key};
+use crate::net::clock;
+use crate::net::limits::{ACCEPT_PAUSE, YIELD_MESSAGES};
+use crate::net::rtcp::{Compound, Packet};
+use crate::net::rtp::pay::PayError;
+use crate::net::socket::{Listener, Peer, Socket};
+use crate::stream::{Executor, Hall, Stream, Track};
+use async_io::Timer;
+use smol::Task;
+use smol::future::yield_now;
+use std::cell::{Cell, Ref, RefCell};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{IpAddr, Shutdown};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What a viewer gets who asks for nothing in particular.
+    pub default_query: String,
+    /// Bytes of a packet; 0 for the usual.
+    pub packet_size: u16,
+    /// How long sound waits for the next picture.
+    pub coalesce: Duration,
+    /// Those on this machine need a key too, once there are users.
+    pub local_auth: bool,
+    /// Other names of streams, each with the stream's own.
+    pub aliases: Vec<(String, String)>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            default_query: String::new(),
+            packet_size: 0,
+            coalesce: Duration::from_millis(20),
+            local_auth: true,
+            aliases: Vec::new(),
+        }
+    }
+}
+
+/// What the server has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Connections that are open.
+    pub connections: usize,
+    /// Sessions that there are.
+    pub sessions: usize,
+    /// Connections that ever were accepted.
+    pub accepted: u64,
+    /// Connections that were turned away or closed to make room.
+    pub crowded: u64,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Connections that were closed because they owed something for too long.
+    pub late: u64,
+}
+
+/// A connection as the server knows it.
+pub struct Line {
+    /// Its number, never used again.
+    pub id: u64,
+    /// Its socket.
+    pub socket: Socket,
+    /// Its ends.
+    pub peer: Peer,
+    key: [u8; 9],
+    listener: u32,
+    since: Time,
+    /// It is somebody who may be here: not the first to be closed.
+    pub known: Cell<bool>,
+    /// It is closed if it has not done what it owes by then.
+    pub deadline: Cell<Option<Time>>,
+    closed: Cell<bool>,
+}
+
+impl Line {
+    /// Closes it; its task will notice.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Wakes those whose sound has waited long enough: one timer for all of them.
+#[derive(Default)]
+pub struct Patience {
+    waiting: RefCell<Vec<(Time, Waker)>>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Patience {
+    /// Has `waker` woken at that time.
+    pub fn wait(&self, until: Time, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Some(known) = waiting.iter_mut().find(|(_, w)| w.will_wake(waker)) {
+            known.0 = until;
+            return;
+        }
+        waiting.push((until, waker.clone()));
+        let first = waiting.len() == 1;
+        drop(waiting);
+        if first && let Some(task) = self.task.borrow_mut().take() {
+            task.wake();
+        }
+    }
+
+    async fn run(self: Rc<Self>) {
+        loop {
+            let next = std::future::poll_fn(|cx| match self.waiting.borrow().iter().map(|w| w.0).min() {
+                Some(next) => Poll::Ready(next),
+                None => {
+                    self.task.replace(Some(cx.waker().clone()));
+                    Poll::Pending
+                }
+            })
+            .await;
+            let wait = next.since(clock::now());
+            if !wait.is_zero() {
+                Timer::after(wait).await;
+            }
+            let now = clock::now();
+            let due: Vec<(Time, Waker)> = self.waiting.borrow_mut().extract_if(.., |w| w.0 <= now).collect();
+            for (_, waker) in due {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// The server. Shared by its listeners and connections.
+pub struct Server {
+    /// The executor that everything runs on.
+    pub executor: Executor,
+    /// Streams.
+    pub hall: Rc<Hall>,
+    /// Who may come in.
+    pub keeper: Rc<Authenticator>,
+    /// For sound that waits.
+    pub patience: Rc<Patience>,
+    udp: RefCell<Option<Rc<Udp>>>,
+    casts: RefCell<Vec<Rc<Cast>>>,
+    settings: RefCell<Settings>,
+    lines: RefCell<Vec<Rc<Line>>>,
+    sessions: RefCell<Vec<Rc<Live>>>,
+    flows: RefCell<Vec<Weak<Flow>>>,
+    slices: RefCell<Vec<IoSlice<'static>>>,
+    names: RefCell<Vec<String>>,
+    next_line: Cell<u64>,
+    next_listener: Cell<u32>,
+    stats: Cell<Stats>,
+    tasks: RefCell<Vec<Task<()>>>,
+}
+
+/// A listener at work. Dropping it stops listening and closes what came by it.
+pub struct Listening {
+    server: Rc<Server>,
+    id: u32,
+    _task: Task<()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        for line in self.server.lines.borrow().iter().filter(|l| l.listener == self.id) {
+            line.close();
+        }
+    }
+}
+
+impl Server {
+    /// A server without a listener.
+    pub fn new(
+        executor: Executor,
+        hall: Rc<Hall>,
+        keeper: Rc<Authenticator>,
+        settings: Settings,
+    ) -> Rc<Server> {
+        let server = Rc::new(Server {
+            executor: executor.clone(),
+            hall,
+            keeper,
+            patience: Rc::default(),
+            udp: RefCell::default(),
+            casts: RefCell::default(),
+            settings: RefCell::new(settings),
+            lines: RefCell::default(),
+            sessions: RefCell::default(),
+            flows: RefCell::default(),
+            slices: RefCell::default(),
+            names: RefCell::default(),
+            next_line: Cell::new(1),
+            next_listener: Cell::new(0),
+            stats: Cell::default(),
+            tasks: RefCell::default(),
+        });
+        let watch = Rc::downgrade(&server);
+        let watching = executor.spawn(async move {
+            loop {
+                Timer::after(Duration::from_secs(1)).await;
+                let Some(server) = watch.upgrade() else { return };
+                server.sweep(clock::now());
+            }
+        });
+        let patience = executor.spawn(server.patience.clone().run());
+        server.tasks.borrow_mut().extend([watching, patience]);
+        server
+    }
+
+    /// Sends and receives by UDP too, by this port and the next.
+    pub fn open_udp(self: &Rc<Self>, port: u16) -> io::Result<()> {
+        let udp = Rc::new(Udp::open(port)?);
+        self.udp.replace(Some(udp.clone()));
+        for control in [false, true] {
+            let (udp, server) = (udp.clone(), Rc::downgrade(self));
+            let task = self.executor.spawn(async move { udp.receive(server, control).await });
+            self.tasks.borrow_mut().push(task);
+        }
+        Ok(())
+    }
+
+    /// The UDP ports, if there are any.
+    pub fn udp_ports(&self) -> Option<Pair<u16>> {
+        self.udp.borrow().as_ref().map(|u| u.ports())
+    }
+
+    /// Begins to send a session's packets by UDP.
+    pub fn begin_udp(self: &Rc<Self>, live: &Rc<Live>) {
+        let Some(udp) = self.udp.borrow().clone() else { return };
+        let task = self.executor.spawn(cast::begin(Rc::downgrade(self), udp, live.clone()));
+        task.detach();
+    }
+
+    /// Hands a viewer who has caught up to the senders of its tracks.
+    pub(super) fn join_casts(self: &Rc<Self>, udp: &Rc<Udp>, live: &Rc<Live>) {
+        let view = live.view.borrow();
+        let Some(view) = view.as_ref() else { return };
+        for (at, port) in view.ports.iter().enumerate() {
+            let Some((rtp, _)) = port.udp else { continue };
+            let known = self.casts.borrow().iter().find(|c| c.is_of(&port.flow)).cloned();
+            match known {
+                Some(cast) => cast.add(udp, live, at, rtp),
+                None => {
+                    let cast = Cast::new(port.flow.clone());
+                    cast.add(udp, live, at, rtp);
+                    self.casts.borrow_mut().push(cast.clone());
+                    self.executor.spawn(cast.run(Rc::downgrade(self), udp.clone())).detach();
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_cast(&self, cast: &Rc<Cast>) {
+        self.casts.borrow_mut().retain(|c| !Rc::ptr_eq(c, cast));
+    }
+
+    /// Sends the reports of a session by UDP.
+    pub(super) fn report(&self, live: &Live, now: Time, bye: bool) {
+        let Some(udp) = self.udp.borrow().clone() else { return };
+        let address = live.session.borrow().owner().address;
+        if let Some(ingest) = live.ingest.borrow_mut().as_mut() {
+            ingest.reports(now, |_, port, bytes| {
+                if let Some(port) = port {
+                    udp.report(udp.destination(address, port), bytes);
+                }
+            });
+        }
+        let mut view = live.view.borrow_mut();
+        let Some(view) = view.as_mut().filter(|v| v.playing && !v.is_bound()) else { return };
+        if !bye && !view.report_due(now) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        for (at, port) in view.ports.iter().enumerate() {
+            let Some((_, control)) = port.udp else { continue };
+            bytes.clear();
+            view.report(at, now, bye, &mut bytes);
+            udp.report(udp.destination(address, control), &bytes);
+        }
+    }
+
+    /// A datagram: a publisher's packet, or a sign of life of a viewer.
+    pub(super) fn datagram(&self, address: IpAddr, port: u16, data: &[u8], now: Time) {
+        let of_peer = |l: &&Rc<Live>| l.session.borrow().owner().address == address;
+        let lives: Vec<Rc<Live>> = self.sessions.borrow().iter().filter(of_peer).cloned().collect();
+        for live in lives {
+            let recording = live.session.borrow().state() == State::Recording;
+            if let Some(ingest) = live.ingest.borrow_mut().as_mut().filter(|_| recording)
+                && ingest.datagram(port, data, now)
+            {
+                live.session.borrow_mut().alive(now);
+                return;
+            }
+            let view = live.view.borrow();
+            let Some(view) = view.as_ref() else { continue };
+            let at = view.ports.iter().position(|p| p.udp.is_some_and(|(_, control)| control == port));
+            let Some(at) = at else { continue };
+            for packet in Compound::new(data).filter_map(Result::ok) {
+                match packet {
+                    Packet::ReceiverReport { .. } => live.session.borrow_mut().alive(now),
+                    Packet::KeyFrameWanted { .. } => {
+                        view.reader.track(at).map(|t| t.ask_key());
+                    }
+                    _ => {}
+                }
+            }
+            return;
+        }
+    }
+
+    /// What is configured. Not to be held while anything is awaited.
+    pub fn settings(&self) -> Ref<'_, Settings> {
+        self.settings.borrow()
+    }
+
+    /// Changes what is configured, for what comes from now on.
+    pub fn set(&self, settings: Settings) {
+        self.settings.replace(settings);
+    }
+
+    /// What it has seen.
+    pub fn stats(&self) -> Stats {
+        let (connections, sessions) = (self.lines.borrow().len(), self.sessions.borrow().len());
+        Stats { connections, sessions, ..self.stats.get() }
+    }
+
+    /// Counts.
+    pub fn tell(&self, change: impl FnOnce(&mut Stats)) {
+        let mut stats = self.stats.get();
+        change(&mut stats);
+        self.stats.set(stats);
+    }
+
+    /// Serves what comes by that listener, as long as the result is kept.
+    pub fn serve(self: &Rc<Self>, listener: Listener) -> Listening {
+        let id = self.next_listener.get() + 1;
+        self.next_listener.set(id);
+        let server = self.clone();
+        let task = self.executor.spawn(async move {
+            let mut turns = 0u32;
+            loop {
+                match listener.accept().await {
+                    Ok((socket, peer)) => server.welcome(socket, peer, id),
+                    Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                    Err(e) => {
+                        log::warn!(target: "rtsp", "no connection can be accepted just now: {e}");
+                        Timer::after(ACCEPT_PAUSE).await;
+                    }
+                }
+                turns = turns.wrapping_add(1);
+                if turns.is_multiple_of(YIELD_MESSAGES) {
+                    yield_now().await;
+                }
+            }
+        });
+        Listening { server: self.clone(), id, _task: task }
+    }
+
+    fn welcome(self: &Rc<Self>, socket: Socket, peer: Peer, listener: u32) {
+        let key = address_key(peer.address());
+        self.tell(|s| s.accepted += 1);
+        if !self.make_room(key, peer.is_here()) {
+            self.tell(|s| s.crowded += 1);
+            let _ = socket
+                .try_write(&[IoSlice::new(b"RTSP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\n\r\n")]);
+            return;
+        }
+        let now = clock::now();
+        let id = self.next_line.get();
+        self.next_line.set(id + 1);
+        let line = Rc::new(Line {
+            id,
+            socket,
+            peer,
+            key,
+            listener,
+            since: now,
+            known: Cell::new(false),
+            deadline: Cell::new(Some(now + limits::FIRST)),
+            closed: Cell::new(false),
+        });
+        self.lines.borrow_mut().push(line.clone());
+        let server = self.clone();
+        let run = async move {
+            let leave = Leave(server.clone(), line.clone());
+            connection::run(server, line).await;
+            drop(leave);
+        };
+        self.executor.spawn(run).detach();
+    }
+
+    /// Whether one more fits: else closes the oldest of those that nobody knows.
+    fn make_room(&self, key: [u8; 9], here: bool) -> bool {
+        let lines = self.lines.borrow();
+        let open = || lines.iter().filter(|l| !l.closed.get());
+        let of_peer = !here && open().filter(|l| l.key == key).count() >= limits::CONNECTIONS_PEER;
+        if !of_peer && open().count() < limits::CONNECTIONS {
+            return true;
+        }
+        let strangers = open().filter(|l| !l.known.get() && (!of_peer || l.key == key));
+        let Some(oldest) = strangers.min_by_key(|l| l.since) else { return false };
+        oldest.close();
+        self.tell(|s| s.crowded += 1);
+        true
+    }
+
+    /// Closes who owes something for too long, and lets go of what is over.
+    fn sweep(&self, now: Time) {
+        let lines: Vec<Rc<Line>> = self.lines.borrow().clone();
+        for line in lines {
+            if !line.closed.get() && line.deadline.get().is_some_and(|d| d <= now) {
+                self.tell(|s| s.late += 1);
+                line.close();
+            }
+        }
+        let lives: Vec<Rc<Live>> = self.sessions.borrow().clone();
+        lives.iter().for_each(|live| self.report(live, now, false));
+        self.flows.borrow_mut().retain(|f| f.strong_count() > 0);
+        let over: Vec<Rc<Live>> = self.sessions.borrow().iter().filter(|s| s.is_over(now)).cloned().collect();
+        for live in over {
+            log::debug!(target: "rtsp", "session of {} is over: no sign of life", live.name());
+            if live.session.borrow().is_bound() {
+                let owner = live.session.borrow().owner().connection;
+                self.lines.borrow().iter().filter(|l| l.id == owner).for_each(|l| l.close());
+            }
+            self.forget(&live);
+        }
+    }
+
+    /// The stream of that name or alias.
+    pub fn stream(&self, name: &str) -> Option<Rc<Stream>> {
+        self.hall.get(name).or_else(|| {
+            let settings = self.settings();
+            let (_, own) = settings.aliases.iter().find(|(alias, _)| alias.trim_matches('/') == name)?;
+            self.hall.get(own)
+        })
+    }
+
+    /// The packets of a track in a size, shared by all who receive them.
+    pub fn flow(&self, track: &Rc<Track>, size: u16) -> Result<Rc<Flow>, PayError> {
+        let known = self.flows.borrow().iter().filter_map(Weak::upgrade).find(|f| f.is_of(track, size));
+        if let Some(flow) = known {
+            return Ok(flow);
+        }
+        let flow = Rc::new(Flow::new(track, size, random())?);
+        self.flows.borrow_mut().push(Rc::downgrade(&flow));
+        Ok(flow)
+    }
+
+    /// Adds a session; false if there are too many.
+    pub fn add(&self, live: &Rc<Live>) -> bool {
+        let mut sessions = self.sessions.borrow_mut();
+        let room = sessions.len() < limits::SESSIONS;
+        if room {
+            sessions.push(live.clone());
+        }
+        room
+    }
+
+    /// The session with this id.
+    pub fn session(&self, id: &str) -> Option<Rc<Live>> {
+        self.sessions.borrow().iter().find(|s| s.has_id(id)).cloned()
+    }
+
+    /// Lets a session go.
+    pub fn forget(&self, live: &Rc<Live>) {
+        self.sessions.borrow_mut().retain(|s| !Rc::ptr_eq(s, live));
+        self.report(live, clock::now(), true);
+        live.end();
+    }
+
+    /// Lets everything go that ends with this connection.
+    fn leave(&self, line: &Rc<Line>) {
+        self.lines.borrow_mut().retain(|l| !Rc::ptr_eq(l, line));
+        let bound: Vec<Rc<Live>> =
+            self.sessions.borrow().iter().filter(|s| s.ends_with(line.id)).cloned().collect();
+        for live in bound {
+            self.forget(&live);
+        }
+    }
+
+    /// A number for a user's name.
+    pub fn user_number(&self, name: &str) -> u32 {
+        let mut names = self.names.borrow_mut();
+        let at = names.iter().position(|n| n == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+        at as u32
+    }
+
+    /// An empty list for a write.
+    pub fn take_slices<'a>(&self) -> Vec<IoSlice<'a>> {
+        self.slices.take()
+    }
+
+    /// Gives the list back; its room is used again.
+    pub fn put_slices(&self, mut slices: Vec<IoSlice<'_>>) {
+        slices.clear();
+        self.slices.replace(slices.into_iter().map(|_| IoSlice::new(&[])).collect());
+    }
+}
+
+struct Leave(Rc<Server>, Rc<Line>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.leave(&self.1);
+    }
+}
+
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if getrandom::fill(&mut bytes).is_err() {
+        let mut seed = clock::now().nanos() | 1;
+        for byte in &mut bytes {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            *byte = seed as u8;
+        }
+    }
+    bytes
+}
+
+/// Whether an error means only that the peer has gone.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+}

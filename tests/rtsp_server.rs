@@ -1,0 +1,369 @@
+//! The RTSP server as strangers meet it: the built program on one side, FFmpeg, GStreamer and raw
+//! sockets on the other.
+#![cfg(all(feature = "rtsp", feature = "demo"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running streamd with the demo camera.
+struct Rig {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Rig {
+    fn start(more: &str) -> Rig {
+        let port = free_port();
+        let config = format!(
+            "{{api: {{listen: ''}}, ctl: {{socket: ''}}, rtsp: {{listen: '127.0.0.1:{port}'}}, \
+             streams: {{cam: {{url: 'demo:sub?audio=alaw', aliases: ['live/main', 'stream=0']}}, inbox: null, talk: 'demo:sub'}}}}"
+        );
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streamd"));
+        command.arg("-c").arg(config).stderr(Stdio::piped()).stdout(Stdio::null());
+        for text in more.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            command.arg("-c").arg(text);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("serves") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "streamd ended");
+        }
+        // nobody may stop because nobody reads what he says
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                eprintln!("streamd: {line}");
+            }
+        });
+        Rig { child, port }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("rtsp://127.0.0.1:{}/{path}", self.port)
+    }
+
+    fn fds(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    fn memory(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The status of a DESCRIBE.
+    fn raw_describe(&self, name: &str) -> u16 {
+        let mut raw = self.raw();
+        raw.url = self.url(name);
+        raw.request("DESCRIBE", "", "").0
+    }
+
+    fn raw(&self) -> Raw {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Raw { reader: BufReader::new(stream.try_clone().unwrap()), stream, cseq: 0, url: self.url("cam") }
+    }
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Runs a program for at most so many seconds.
+fn run(seconds: u64, program: &str, args: &[&str]) -> Output {
+    Command::new("timeout").arg(seconds.to_string()).arg(program).args(args).output().unwrap()
+}
+
+/// Frames that FFmpeg decodes of a URL, and what it complains about.
+fn decoded(args: &[&str], url: &str, frames: u32) -> (usize, String) {
+    let frames = frames.to_string();
+    let mut all = vec!["-v", "warning", "-stats"];
+    all.extend(args);
+    all.extend(["-i", url, "-map", "0:v", "-frames:v", &frames, "-f", "framecrc", "-"]);
+    let out = run(40, "ffmpeg", &all);
+    let text = String::from_utf8_lossy(&out.stdout);
+    let count = text.lines().filter(|l| !l.starts_with('#')).count();
+    (count, String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+/// A client that says what it is told.
+struct Raw {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    cseq: u32,
+    url: String,
+}
+
+impl Raw {
+    fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    fn request(&mut self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        self.cseq += 1;
+        let text = format!("{method} {}{path} RTSP/1.0\r\nCSeq: {}\r\n{headers}\r\n", self.url, self.cseq);
+        self.send(text.as_bytes());
+        self.answer()
+    }
+
+    /// An interleaved frame, or nothing if an answer comes first.
+    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        if self.reader.fill_buf().ok()?.first() != Some(&b'$') {
+            return None;
+        }
+        let mut head = [0; 4];
+        self.reader.read_exact(&mut head).ok()?;
+        let mut body = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+        self.reader.read_exact(&mut body).ok()?;
+        Some((head[1], body))
+    }
+
+    /// The next answer: status, and everything of it. Frames before it are read over. Status 0 is
+    /// the end of the connection.
+    fn answer(&mut self) -> (u16, String) {
+        while self.frame().is_some() {}
+        let mut text = String::new();
+        loop {
+            let before = text.len();
+            match self.reader.read_line(&mut text) {
+                Ok(0) | Err(_) => return (0, text),
+                Ok(_) if text[before..].trim().is_empty() && before > 0 => break,
+                Ok(_) => {}
+            }
+        }
+        let length =
+            text.lines().find_map(|l| l.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().unwrap());
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body).unwrap();
+        text.push_str(&String::from_utf8_lossy(&body));
+        (text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), text)
+    }
+
+    /// Sets everything up and plays; gives the session's header.
+    fn play(&mut self) -> String {
+        let (status, _) = self.request("DESCRIBE", "", "");
+        assert_eq!(status, 200);
+        let (status, text) =
+            self.request("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n");
+        assert_eq!(status, 200, "{text}");
+        let id = text.lines().find_map(|l| l.strip_prefix("Session: ")).unwrap();
+        let session = format!("Session: {}\r\n", id.split(';').next().unwrap());
+        let (status, text) = self.request(
+            "SETUP",
+            "/trackID=1",
+            &format!("{session}Transport: RTP/AVP/TCP;unicast;interleaved=2-3\r\n"),
+        );
+        assert_eq!(status, 200, "{text}");
+        let (status, text) = self.request("PLAY", "/", &session);
+        assert_eq!(status, 200, "{text}");
+        session
+    }
+}
+
+/// A viewer who watches as long as something is done to the server, and misses nothing.
+struct Witness {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<(u32, u32)>>,
+}
+
+impl Witness {
+    fn new(rig: &Rig) -> Witness {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut raw = rig.raw();
+        raw.play();
+        let flag = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut pictures, mut missed) = (0, 0);
+            let mut last: Option<u16> = None;
+            while !flag.load(std::sync::atomic::Ordering::Relaxed) {
+                let Some((channel, data)) = raw.frame() else { break };
+                if channel == 0 {
+                    let seq = u16::from_be_bytes([data[2], data[3]]);
+                    missed += u32::from(last.is_some_and(|l| l.wrapping_add(1) != seq));
+                    last = Some(seq);
+                    pictures += u32::from(data[1] & 0x80 != 0);
+                }
+            }
+            (pictures, missed)
+        });
+        Witness { stop, thread: Some(thread) }
+    }
+
+    /// Ends it; it must have seen pictures all along.
+    fn check(mut self, since: Instant) {
+        std::thread::sleep(Duration::from_millis(300));
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (pictures, missed) = self.thread.take().unwrap().join().unwrap();
+        assert_eq!(missed, 0, "a good viewer missed packets");
+        let seconds = since.elapsed().as_secs() as u32;
+        assert!(pictures > seconds * 5, "a good viewer saw {pictures} pictures in {seconds} s");
+    }
+}
+
+#[test]
+fn ffmpeg_decodes_every_picture_by_tcp() {
+    let rig = Rig::start("");
+    for path in ["cam", "live/main", "stream=0", "cam?video", "cam?video=h264&pkt_size=500"] {
+        let (frames, complaints) = decoded(&["-rtsp_transport", "tcp"], &rig.url(path), 20);
+        assert_eq!(frames, 20, "{path}: {complaints}");
+        assert!(!complaints.contains("error") && !complaints.contains("missed"), "{complaints}");
+    }
+    let out = run(
+        20,
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-show_entries",
+            "stream=codec_name",
+            "-of",
+            "csv=p=0",
+            &rig.url("cam"),
+        ],
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&out.stdout).split_whitespace().collect::<Vec<_>>(),
+        ["h264", "pcm_alaw"]
+    );
+    let out = run(20, "ffprobe", &["-v", "error", "-rtsp_transport", "tcp", &rig.url("nothing")]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("404"));
+}
+
+#[test]
+fn only_who_has_the_key_and_the_role_comes_in() {
+    let rig = Rig::start(
+        "users=[{name: anna, password: geheim}, {name: push, password: p, roles: [publish]}, \
+         {name: other, password: o, streams: [inbox]}]",
+    );
+    let url = |user: &str| format!("rtsp://{user}@127.0.0.1:{}/cam", rig.port);
+    let (frames, complaints) = decoded(&["-rtsp_transport", "tcp"], &url("anna:geheim"), 5);
+    assert_eq!(frames, 5, "{complaints}");
+    for (user, code) in [("anna:falsch", "401"), ("push:p", "403"), ("other:o", "403")] {
+        let (frames, complaints) = decoded(&["-rtsp_transport", "tcp"], &url(user), 5);
+        assert_eq!(frames, 0);
+        assert!(complaints.contains(code), "{user}: {complaints}");
+    }
+    let mut raw = rig.raw();
+    assert_eq!(raw.request("OPTIONS", "", "").0, 200);
+    let (status, text) = raw.request("DESCRIBE", "", "");
+    assert_eq!(status, 401);
+    assert_eq!(text.matches("WWW-Authenticate: Digest realm=\"streamd\", nonce=").count(), 1, "{text}");
+    assert_eq!(raw.request("PLAY", "", "Session: 1234\r\n").0, 401);
+}
+
+#[test]
+fn gstreamer_decodes_by_tcp() {
+    if !has("gst-launch-1.0") {
+        return;
+    }
+    let rig = Rig::start("");
+    assert!(gstreamer(&rig.url("cam"), "tcp") >= 20);
+}
+
+/// Pictures that GStreamer decodes.
+fn gstreamer(url: &str, protocols: &str) -> usize {
+    let pipeline = format!(
+        "rtspsrc location={url} protocols={protocols} latency=0 ! application/x-rtp,media=video ! rtph264depay ! \
+         h264parse ! avdec_h264 ! identity silent=false eos-after=25 ! fakesink"
+    );
+    let mut args = vec!["-v"];
+    args.extend(pipeline.split_whitespace());
+    let out = run(30, "gst-launch-1.0", &args);
+    String::from_utf8_lossy(&out.stdout).matches("chain").count()
+}
+
+#[test]
+fn a_session_is_answered_while_it_plays_and_in_any_pieces() {
+    let rig = Rig::start("");
+    let mut raw = rig.raw();
+    let session = raw.play();
+    assert_eq!(raw.request("GET_PARAMETER", "", &session).0, 200);
+    assert_eq!(raw.request("OPTIONS", "", &session).0, 200);
+    assert_eq!(raw.request("SETUP", "/trackID=0", &format!("{session}Transport: RTP/AVP/TCP\r\n")).0, 455);
+    assert_eq!(raw.request("SPAM", "", &session).0, 501);
+    assert_eq!(raw.request("GET_PARAMETER", "", "Session: 0123456789abcdef\r\n").0, 454);
+    // byte by byte, between frames
+    let text = format!("GET_PARAMETER {} RTSP/1.0\r\nCSeq: 77\r\n{session}\r\n", raw.url);
+    for byte in text.bytes() {
+        raw.send(&[byte]);
+    }
+    let (status, text) = raw.answer();
+    assert!(status == 200 && text.contains("CSeq: 77"), "{text}");
+    assert_eq!(raw.request("PAUSE", "", &session).0, 200);
+    assert!(raw.reader.buffer().is_empty(), "nothing flows after PAUSE");
+    let (status, text) = raw.request("PLAY", "", &session);
+    assert!(status == 200 && text.contains("RTP-Info: url="), "{text}");
+    let info = text.lines().find(|l| l.starts_with("RTP-Info")).unwrap().to_owned();
+    let field = |name: &str| -> u32 {
+        info.split(&[';', ',', ' '][..]).find_map(|f| f.strip_prefix(name)).unwrap().parse().unwrap()
+    };
+    let (seq, time) = (field("seq="), field("rtptime="));
+    let (channel, data) = std::iter::from_fn(|| raw.frame()).find(|(c, _)| *c == 0).unwrap();
+    assert_eq!(channel, 0);
+    assert_eq!(u32::from(u16::from_be_bytes([data[2], data[3]])), seq);
+    assert_eq!(u32::from_be_bytes([data[4], data[5], data[6], data[7]]), time);
+    assert_eq!(raw.request("TEARDOWN", "", &session).0, 200);
+    assert_eq!(raw.request("PLAY", "", &session).0, 454);
+}
+
+/// FFmpeg publishes, FFmpeg watches; two publishers at once are two sources of one stream.
+fn publishes(transport: &str) {
+    let rig = Rig::start("");
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"])
+        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=8000", "-t", "30"])
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-tune",
+            "zerolatency",
+            "-g",
+            "25",
+            "-c:a",
+            "pcm_alaw",
+        ])
+        .args(["-f", "rtsp", "-rtsp_transport", transport, &rig.url("inbox")])
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let (mut frames, mut complaints) = (0, String::new());
+    while frames == 0 && begun.elapsed() < Duration::from_secs(15) {
+        (frames, complaints) = decoded(&["-rtsp_transport", "tcp"], &rig.url("inbox"), 40);
+    }
+    assert_eq!(frames, 40, "{complaints}");
+    assert!(!complaints.contains("error"), "{complaints}");
+    ffmpeg.kill().unwrap();
+    ffmpeg.wait().unwrap();
+    if transport == "tcp" {
+        let gone = Instant::now();
+        while rig.raw_describe("inbox") != 404 {
+            assert!(gone.elapsed() < Duration::from_secs(10), "the publisher's tracks stay");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn ffmpeg_publishes_by_tcp() {
+    publishes("tcp");
+}

@@ -297,23 +297,24 @@ fn segment(out: &mut Vec<u8>, marker: u8, len: usize) {
 }
 
 /// Luma of the standard's table K.1, in zigzag order.
-const LUMA: Table = [
+pub const LUMA: Table = [
     16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40, 26, 24, 22, 22, 24, 49, 35, 37, 29, 40,
     58, 51, 61, 60, 57, 51, 56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87, 95, 98, 103,
     104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99,
 ];
 
 /// Chroma of the standard's table K.2, in zigzag order.
-const CHROMA: Table = [
+pub const CHROMA: Table = [
     17, 18, 18, 24, 21, 24, 47, 26, 26, 47, 99, 66, 56, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
     99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
     99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
 ];
 
-type Huffman = (u8, &'static [u8; 16], &'static [u8]);
+/// A Huffman table as it stands in its segment: class and number, how many codes of each length, values.
+pub type Huffman = (u8, &'static [u8; 16], &'static [u8]);
 
-/// The standard's tables K.3 to K.6: class and number, how many codes of each length, values.
-const HUFFMAN: [Huffman; 4] = [
+/// The standard's tables K.3 to K.6.
+pub const HUFFMAN: [Huffman; 4] = [
     (0x00, &[0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
     (0x10, &[0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7d], &AC_LUMA),
     (0x01, &[0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),

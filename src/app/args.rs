@@ -145,7 +145,7 @@ impl Given {
     /// A text if that is what was asked for.
     fn read(&mut self, mut parser: Parser) -> Result<Option<String>, String> {
         let mut wants_help = false;
-        while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        while let Some(arg) = parser.next().map_err(unwanted)? {
             let mut all = self.entry.flags.iter().chain(COMMON);
             let flag = match &arg {
                 Arg::Value(value) => {
@@ -281,6 +281,16 @@ impl Given {
 
 fn text(arg: OsString) -> Result<String, String> {
     arg.into_string().map_err(|arg| format!("`{}` is not UTF-8", arg.to_string_lossy()))
+}
+
+/// The one thing that can be wrong before an option is known: the one before was given a value.
+fn unwanted(error: lexopt::Error) -> String {
+    match error {
+        lexopt::Error::UnexpectedValue { option, value } => {
+            format!("{option} takes no value, here is `{}`", value.to_string_lossy())
+        }
+        _ => "this cannot be read".into(),
+    }
 }
 
 fn unknown(what: &str, word: &str, near: Option<&str>) -> String {

@@ -110,7 +110,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End 
 
 /// Says what is being served: in the log, and to a person who looks at the terminal.
 fn announce(program: &Rc<Program>) {
-    let took = clock::now().since(program.started).as_micros();
+    let took = clock::now().since(program.started).as_micros() as u64;
     let names: Vec<String> = program.hall.streams().iter().map(|s| s.name().to_owned()).collect();
     let names = if names.is_empty() { "no streams".into() } else { names.join(", ") };
     let listening = program.listening.borrow().join(", ");

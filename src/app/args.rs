@@ -337,7 +337,7 @@ mod tests {
     fn every_command_is_understood() {
         assert_eq!(of("check -c x"), Ok(Command::Check { config: vec!["x".into()] }));
         assert_eq!(of("schema"), Ok(Command::Schema { docs: false }));
-        #[cfg(feature = "docs")]
+        #[cfg(feature = "schema")]
         assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
         assert_eq!(of("devices --json"), Ok(Command::Devices { json: true }));
         let probe = |json, seconds, save: Option<&str>| {

@@ -73,7 +73,7 @@ const fn entry(
 
 /// The reference is for the repository and its readers; a camera's build does without.
 const DOCS: &[Flag] = &[
-    #[cfg(feature = "docs")]
+    #[cfg(feature = "schema")]
     flag("docs", None, "", "the reference for people (Markdown) instead"),
 ];
 const CONFIG: Flag = flag("config", Some('c'), "FILE", "file, {inline: yaml} or key.path=value; repeatable");

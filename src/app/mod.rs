@@ -33,9 +33,18 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run { config, strict } => run::run(config, strict),
         Command::Check { config } => run::check(&config).into(),
-        #[cfg(feature = "docs")]
+        #[cfg(feature = "schema")]
         Command::Schema { docs: true } => print(&config::docs::docs()),
-        Command::Schema { .. } => print(&config::schema::schema()),
+        #[cfg(feature = "schema")]
+        Command::Schema { docs: false } => print(&config::schema::schema()),
+        #[cfg(not(feature = "schema"))]
+        Command::Schema { .. } => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "streamd schema: this streamd is built without the feature `schema`"
+            );
+            Exit::Failed.into()
+        }
         Command::Probe { config, source, json, seconds, save } => {
             probe::probe(&config, &source, json, seconds, save.as_deref()).into()
         }

@@ -1,7 +1,9 @@
 //! The one table of what is compiled in. A new source or protocol is a row here: what serves it,
 //! which schemes it dials, and which codecs it gives and takes. `docs/formats.md` is made from it.
 
+#[cfg(any(feature = "demo", feature = "file"))]
 use crate::device;
+#[allow(unused_imports)] // a small build names few of them
 use crate::media::CodecId::{self, *};
 use crate::stream::{Connect, Hall};
 use std::fmt::Write;
@@ -42,6 +44,7 @@ pub const SOURCES: &[SourceKind] = &[
         connect: |hall| Rc::new(device::demo::Demo::new(hall.worker().clone())),
         example: "demo:?audio=alaw",
     },
+    #[cfg(feature = "file")]
     SourceKind {
         module: "file",
         schemes: &["file"],
@@ -69,9 +72,13 @@ pub const FORMATS: &[Format] = &[
         speaker: &[Pcma, Pcmu, L16, Pcml],
         takes: &[],
     },
+    #[cfg(feature = "file")]
     Format { name: "wav", module: "file", gives: &[Pcml, Pcma, Pcmu], speaker: &[], takes: &[] },
+    #[cfg(feature = "file")]
     Format { name: "adts", module: "file", gives: &[Aac], speaker: &[], takes: &[] },
+    #[cfg(feature = "file")]
     Format { name: "h264", module: "file", gives: &[H264], speaker: &[], takes: &[] },
+    #[cfg(feature = "file")]
     Format { name: "hevc", module: "file", gives: &[H265], speaker: &[], takes: &[] },
     #[cfg(feature = "rtsp")]
     Format {

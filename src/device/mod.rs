@@ -2,4 +2,5 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "file")]
 pub mod file;

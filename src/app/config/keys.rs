@@ -205,6 +205,11 @@ from_val! {
     Vec<Address>: Val::Listen(value) => value;
 }
 
+/// A sentence for the schema and the reference; where neither is compiled in it costs no flash.
+pub const fn told(sentence: &'static str) -> &'static str {
+    if cfg!(any(test, feature = "schema")) { sentence } else { "" }
+}
+
 /// Defines a typed struct and its table of keys in one place:
 ///
 /// ```text
@@ -239,14 +244,14 @@ macro_rules! section {
 
         impl $Name {
             /// What the section is for.
-            pub const ABOUT: &'static str = concat!($($about),+);
+            pub const ABOUT: &'static str = $crate::app::config::keys::told(concat!($($about),+));
             /// Its keys, in order.
             pub const KEYS: &'static [$crate::app::config::keys::Key] = &[$(
                 $crate::app::config::keys::Key {
                     name: stringify!($field),
                     kind: $kind,
                     default: $default,
-                    help: concat!($($help),+),
+                    help: $crate::app::config::keys::told(concat!($($help),+)),
                     flags: 0 $(| $crate::app::config::keys::flag::$flag)*,
                 },
             )*];

@@ -15,13 +15,14 @@
 //! It starts nothing, opens no socket and logs nothing: the caller tells the problems.
 
 pub mod diff;
-#[cfg(any(test, feature = "docs"))]
+#[cfg(any(test, feature = "schema"))]
 pub mod docs;
 pub mod expand;
 pub mod guard;
 pub mod keys;
 mod read;
 pub mod replace;
+#[cfg(any(test, feature = "schema"))]
 pub mod schema;
 pub mod sections;
 pub mod sources;

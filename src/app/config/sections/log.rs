@@ -32,7 +32,7 @@ pub const SECTION: Section = Section {
                 name: "MODULE",
                 kind: Kind::Words(LEVELS),
                 default: "info",
-                help: "A level for this module alone.",
+                help: crate::app::config::keys::told("A level for this module alone."),
                 flags: flag::LIVE,
             },
         }),

@@ -16,9 +16,11 @@ section! {
 pub const SECTION: Section = Section {
     name: "streams",
     module: None,
-    help: "The streams: each name with a source, a list of sources, a map, or nothing (others may push \
+    help: crate::app::config::keys::told(
+        "The streams: each name with a source, a list of sources, a map, or nothing (others may push \
            into it). What a source offers beside others is used where it fits: video of the first, sound \
            of the second, the speaker of a third.",
+    ),
     shape: Shape::Sources(StreamOptions::KEYS),
 };
 
@@ -26,12 +28,12 @@ pub const SECTION: Section = Section {
 pub const PRELOAD: Section = Section {
     name: "preload",
     module: None,
-    help: "Streams that stay connected without a viewer.",
+    help: crate::app::config::keys::told("Streams that stay connected without a viewer."),
     shape: Shape::Texts(&Key {
         name: "NAME",
         kind: Kind::Text,
         default: "video&audio",
-        help: "What of the stream is kept, like \"video&audio=aac\".",
+        help: crate::app::config::keys::told("What of the stream is kept, like \"video&audio=aac\"."),
         flags: flag::LIVE,
     }),
 };
@@ -40,6 +42,8 @@ pub const PRELOAD: Section = Section {
 pub const PUBLISH: Section = Section {
     name: "publish",
     module: Some("publish"),
-    help: "Streams that are pushed to other servers: each name with an address or a list of addresses.",
+    help: crate::app::config::keys::told(
+        "Streams that are pushed to other servers: each name with an address or a list of addresses.",
+    ),
     shape: Shape::Targets,
 };

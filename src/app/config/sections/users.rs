@@ -24,12 +24,14 @@ pub const SECTION: Section =
 pub const OPEN: Section = Section {
     name: "open",
     module: None,
-    help: "Doors without a key.",
+    help: crate::app::config::keys::told("Doors without a key."),
     shape: Shape::Single(&Key {
         name: "open",
         kind: Kind::Bool,
         default: "false",
-        help: "With true everybody who reaches the camera may do everything, unless there are users.",
+        help: crate::app::config::keys::told(
+            "With true everybody who reaches the camera may do everything, unless there are users.",
+        ),
         flags: flag::LIVE,
     }),
 };

@@ -519,10 +519,11 @@ fn bad_input_has_a_clear_status_and_nobody_else_notices() {
 /// A viewer that never reads costs its socket, and is closed.
 #[test]
 fn a_stuck_viewer_is_closed_and_harms_nobody() {
-    let rig = Rig::start("streams.cam='demo:?width=1280&height=720&bitrate=8M&audio=alaw'");
+    let rig = Rig::start("streams.big=demo:?width=640&height=360&bitrate=8000000&audio=alaw");
     let since = Instant::now();
     let witness = Witness::new(&rig);
     let mut stuck = rig.raw();
+    stuck.url = rig.url("big");
     stuck.play();
     std::thread::sleep(Duration::from_millis(500));
     let fds = rig.fds();
@@ -532,4 +533,51 @@ fn a_stuck_viewer_is_closed_and_harms_nobody() {
         std::thread::sleep(Duration::from_millis(100));
     }
     witness.check(since);
+}
+
+const BACK: &str = "Require: www.onvif.org/ver20/backchannel\r\n";
+
+/// Who asks as ONVIF has it may speak, one at a time; who does not ask is told nothing of it.
+#[test]
+fn one_viewer_at_a_time_speaks_to_the_camera() {
+    let rig = Rig::start("");
+    let mut plain = rig.raw();
+    assert!(!plain.request("DESCRIBE", "", "").1.contains("sendonly"));
+    let mut raw = rig.raw();
+    let (status, text) = raw.request("DESCRIBE", "", BACK);
+    assert!(status == 200 && text.contains("a=sendonly") && text.contains("a=recvonly"), "{text}");
+    assert!(text.contains("m=audio 0 RTP/AVP 0 8"), "{text}");
+    let (status, text) = raw.request(
+        "SETUP",
+        "/trackID=0",
+        &format!("{BACK}Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"),
+    );
+    assert_eq!(status, 200, "{text}");
+    let id = text.lines().find_map(|l| l.strip_prefix("Session: ")).unwrap();
+    let session = format!("{BACK}Session: {}\r\n", id.split(';').next().unwrap());
+    let third = format!("{session}Transport: RTP/AVP/TCP;unicast;interleaved=4-5\r\n");
+    assert_eq!(raw.request("SETUP", "/trackID=2", &third).0, 200);
+    assert_eq!(raw.request("PLAY", "", &session).0, 200);
+    let speak = |raw: &mut Raw, n: u16| {
+        let mut packet = vec![b'$', 4, 0, 172, 0x80, 8];
+        packet.extend(n.to_be_bytes());
+        packet.extend((u32::from(n) * 160).to_be_bytes());
+        packet.extend([0, 0, 0, 9]);
+        packet.extend([0xD5; 160]);
+        raw.send(&packet);
+    };
+    for n in 0..20 {
+        speak(&mut raw, n);
+    }
+    let mut other = rig.raw();
+    other.request("DESCRIBE", "", BACK);
+    let alone = format!("{BACK}Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n");
+    assert_eq!(other.request("SETUP", "/trackID=2", &alone).0, 453, "somebody speaks");
+    assert_eq!(raw.request("TEARDOWN", "", &session).0, 200);
+    let (status, text) = other.request("SETUP", "/trackID=2", &alone);
+    assert_eq!(status, 200, "{text}");
+    // without a speaker the client is told to ask without
+    let mut raw = rig.raw();
+    raw.url = rig.url("inbox");
+    assert_eq!(raw.request("DESCRIBE", "", BACK).0, 404);
 }

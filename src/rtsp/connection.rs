@@ -164,8 +164,14 @@ impl Connection {
             }
             return;
         }
-        let view = live.view.borrow();
-        let Some(view) = view.as_ref() else { return };
+        let mut view = live.view.borrow_mut();
+        let Some(view) = view.as_mut() else { return };
+        if let Some(back) = view.back.as_mut().filter(|b| b.channel == Some(channel)) {
+            if view.playing {
+                back.packet(data, now);
+            }
+            return;
+        }
         let port = view.ports.iter().enumerate().find(|(_, p)| p.channel.is_some_and(|c| c + 1 == channel));
         let Some((at, _)) = port else { return };
         for packet in Compound::new(data).filter_map(Result::ok) {

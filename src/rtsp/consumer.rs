@@ -4,6 +4,7 @@
 //! the next picture, so that both leave together.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use super::backchannel::Back;
 use super::filter::Filter;
 use super::flow::Flow;
 use super::message::frame_head;
@@ -107,6 +108,8 @@ pub struct View {
     pub reader: Reader,
     /// Its tracks, in the reader's order.
     pub ports: Vec<Port>,
+    /// The way back to the speaker, if it was asked for.
+    pub back: Option<Back>,
     /// The stream.
     pub stream: Rc<Stream>,
     /// Frames flow.
@@ -180,6 +183,7 @@ impl View {
             query: query.to_owned(),
             reader,
             ports,
+            back: None,
             stream: stream.clone(),
             playing: false,
             paused: false,
@@ -188,8 +192,9 @@ impl View {
         })
     }
 
-    /// The description; `speaker` are lines of the way back.
-    pub fn sdp(&self, address: IpAddr, back: Option<&[(u8, Codec)]>) -> String {
+    /// The description.
+    pub fn sdp(&self, address: IpAddr) -> String {
+        let back = self.back.as_ref();
         let codecs: Vec<[(u8, Codec); 1]> = (0..self.ports.len())
             .filter_map(|at| {
                 let (port, track) = (self.ports.get(at)?, self.reader.track(at)?);
@@ -202,10 +207,9 @@ impl View {
             .zip(&self.ports)
             .map(|(codecs, port)| Line { codecs, control: &port.control, flow, group: None, size: None })
             .collect();
-        let control = ["trackID=", &self.ports.len().to_string()].concat();
-        if let Some(codecs) = back {
+        if let Some(back) = back {
             let flow = Some(Direction::SendOnly);
-            lines.push(Line { codecs, control: &control, flow, group: None, size: None });
+            lines.push(Line { codecs: &back.codecs, control: &back.control, flow, group: None, size: None });
         }
         let id = self.name.bytes().fold(1u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)) >> 1);
         let version = self.reader.track(0).map_or(0, |t| u64::from(t.config_number())) + 1;
@@ -219,7 +223,11 @@ impl View {
             let p: &Port = p;
             Offered { control: &p.control, ssrc: Some(p.flow.ssrc()), busy: false, group: None, next: p.next }
         };
-        self.ports.iter().map(offer).collect()
+        let back = |b| -> Offered<'_> {
+            let b: &Back = b;
+            Offered { control: &b.control, ssrc: None, busy: !b.is_on(), group: None, next: None }
+        };
+        self.ports.iter().map(offer).chain(self.back.as_ref().map(back)).collect()
     }
 
     /// Finds where playing begins, for the answer to PLAY; after a pause, that is now.

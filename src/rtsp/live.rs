@@ -125,10 +125,23 @@ impl Live {
         let (reply, action) = session.handle(now, peer, request, target, &offer);
         match action {
             Action::Setup(_) | Action::Remove(_) => {
+                let agreed = |at| session.tracks().iter().find(|t| t.index == at).map(|t| &t.transport);
                 for (at, port) in view.ports.iter_mut().enumerate() {
-                    let agreed = session.tracks().iter().find(|t| t.index == at).map(|t| &t.transport);
-                    port.channel = agreed.and_then(|t| t.interleaved).map(|c| c.0);
-                    port.udp = agreed.and_then(|t| t.client_port);
+                    port.channel = agreed(at).and_then(|t| t.interleaved).map(|c| c.0);
+                    port.udp = agreed(at).and_then(|t| t.client_port);
+                }
+                let at = view.ports.len();
+                if let Some(back) = &mut view.back {
+                    match agreed(at) {
+                        Some(t) => (back.channel, back.udp) = (t.interleaved.map(|c| c.0), t.client_port),
+                        None => back.stop(),
+                    }
+                }
+            }
+            // a speaker that was taken for a track that cannot travel is given back
+            Action::None if request.method == Method::Setup => {
+                if let Some(back) = view.back.as_mut().filter(|b| b.channel.is_none() && b.udp.is_none()) {
+                    back.stop();
                 }
             }
             Action::Play => view.play(now),

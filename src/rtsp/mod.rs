@@ -2,6 +2,7 @@
 //! as RTP. Here is the wire ([`message`], [`transport`]), the choice of tracks in a URL ([`filter`])
 //! and the state of one session ([`session`]), all of it pure: bytes and times in, values out.
 
+pub mod backchannel;
 pub mod cast;
 mod connection;
 pub mod consumer;
@@ -58,6 +59,8 @@ pub mod limits {
     pub const CONNECTIONS_PEER: usize = 32;
     /// Sessions of all connections; beyond it 453.
     pub const SESSIONS: usize = 160;
+    /// Bytes of a connection's send queue in the system, which doubles them.
+    pub const SEND_BUFFER: usize = 128 << 10;
     /// Bytes of answers that wait for the peer to read them; beyond it no request is read.
     pub const ANSWERS: usize = 16 << 10;
     /// From the connection to the end of the first request; beyond it the connection is closed.

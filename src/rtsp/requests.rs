@@ -1,6 +1,7 @@
 //! What is done about each request: who asks, whether he may, what there is.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use super::backchannel::Back;
 use super::connection::Connection;
 use super::consumer::View;
 use super::filter::Filter;
@@ -15,7 +16,7 @@ use crate::net::auth::{Attempt, Verdict};
 use crate::net::clock;
 use crate::net::sdp::Description;
 use crate::net::users::{Door, Role, User};
-use crate::stream::{self, AttachError, Stream};
+use crate::stream::{self, AttachError, Stream, Voice};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
@@ -60,8 +61,10 @@ impl Connection {
             Call::Setup(target) | Call::InSession(target) => {
                 let id = request.headers.session().map_or("", |(id, _)| id);
                 let live = self.server.session(id).ok_or_else(|| Reply::to(request, 454))?;
-                if request.method == Method::Play {
-                    live.await_start().await;
+                match request.method {
+                    Method::Play => live.await_start().await,
+                    Method::Setup => self.take_speaker(&live, request, &target).await?,
+                    _ => {}
                 }
                 Ok(self.in_session(&live, request, &target, &user, now))
             }
@@ -119,6 +122,8 @@ impl Connection {
         stream: &Rc<Stream>,
         name: &str,
         query: &str,
+        target: &Target,
+        user: &User,
     ) -> Result<View, Reply> {
         let filter = Filter::parse(query, &self.server.settings().default_query);
         let filter = filter.map_err(|e| refused(request, 400, &e.to_string()))?;
@@ -129,24 +134,55 @@ impl Connection {
             agent: self.agent.clone(),
             source: filter.source.clone().unwrap_or_default(),
         };
-        View::open(&self.server, stream, name, query, filter, peer).await.map_err(|error| {
-            let status = match error {
-                AttachError::NoSource | AttachError::Codecs { .. } => 404,
-                AttachError::Sources(_) => 503,
-                AttachError::Full(_) | AttachError::Busy => 453,
-            };
-            log::warn!(target: "rtsp", "{}: {name}: {error}", self.remote());
-            Reply::to(request, status)
-        })
+        let asked = filter.speaker;
+        let mut view =
+            View::open(&self.server, stream, name, query, filter, peer).await.map_err(|error| {
+                let status = match error {
+                    AttachError::NoSource | AttachError::Codecs { .. } => 404,
+                    AttachError::Sources(_) => 503,
+                    AttachError::Full(_) | AttachError::Busy => 453,
+                };
+                log::warn!(target: "rtsp", "{}: {name}: {error}", self.remote());
+                Reply::to(request, status)
+            })?;
+        if (asked || target.back_channel) && user.may(Role::Talk, Some(stream.name())) {
+            let control = ["trackID=", &view.ports.len().to_string()].concat();
+            view.back = Back::find(stream, control, target.back_channel).await;
+        }
+        if target.back_channel && view.back.is_none() {
+            return Err(Reply::to(request, 551).header("Unsupported", session::BACK_CHANNEL));
+        }
+        Ok(view)
+    }
+
+    /// Takes the speaker if this request sets it up; 453 while somebody else speaks.
+    async fn take_speaker(&self, live: &Live, request: &Request, target: &Target) -> Result<(), Reply> {
+        let stream = {
+            let view = live.view.borrow();
+            let Some(view) = view.as_ref() else { return Ok(()) };
+            let Some(back) = view.back.as_ref().filter(|b| !b.is_on()) else { return Ok(()) };
+            if target.track().is_none_or(|(_, _, control)| control != back.control) {
+                return Ok(());
+            }
+            view.stream.clone()
+        };
+        let talk = stream.talk(&[], Voice::Live).await.map_err(|error| {
+            log::info!(target: "rtsp", "{}: {error}", self.remote());
+            Reply::to(request, 453)
+        })?;
+        if let Some(back) = live.view.borrow_mut().as_mut().and_then(|v| v.back.as_mut()) {
+            back.begin(&self.server.hall, &stream, talk);
+        }
+        Ok(())
     }
 
     async fn describe(&mut self, request: &Request, target: &Target, user: &User) -> Result<Reply, Reply> {
         let name = target.stream().ok_or_else(|| Reply::to(request, 404))?;
         let stream = self.stream(request, &name, user, Role::View)?;
         self.described = None;
-        let view = self.open(request, &stream, &name, target.query()).await?;
+        let view = self.open(request, &stream, &name, target.query(), target, user).await?;
         let address = self.line.peer.local.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |a| a.ip().to_canonical());
-        let sdp = view.sdp(address, None);
+        let sdp = view.sdp(address);
         self.described = Some(view);
         Ok(session::described(request, target, sdp))
     }
@@ -171,6 +207,7 @@ impl Connection {
             && live.name() == name
             && (live.session.borrow().state() == State::Ready || live.ingest.borrow().is_some())
         {
+            self.take_speaker(&live, request, target).await?;
             return Ok(self.in_session(&live, request, target, user, now));
         }
         let stream = self.stream(request, &name, user, Role::View)?;
@@ -181,11 +218,15 @@ impl Connection {
         let described = self.described.take().filter(|v| v.name == name && v.query == query);
         let view = match described {
             Some(view) => view,
-            None => self.open(request, &stream, &name, &query).await?,
+            None => self.open(request, &stream, &name, &query, target, user).await?,
         };
         let peer = self.session_peer(user);
         let session = Session::new(random(), peer, &name, Mode::Play, now);
         let live = Rc::new(Live::viewing(session, view));
+        if let Err(reply) = self.take_speaker(&live, request, target).await {
+            self.described = live.view.borrow_mut().take();
+            return Err(reply);
+        }
         let (reply, action) = live.handle(now, &peer, request, target, self.server.udp_ports());
         if !matches!(action, Action::Setup(_)) {
             // another transport may be tried next

@@ -20,6 +20,7 @@ use crate::net::rtp::pay::PayError;
 use crate::net::socket::{Listener, Peer, Socket};
 use crate::stream::{Executor, Hall, Stream, Track};
 use async_io::Timer;
+use nix::sys::socket::{setsockopt, sockopt};
 use smol::Task;
 use smol::future::yield_now;
 use std::cell::{Cell, Ref, RefCell};
@@ -307,8 +308,15 @@ impl Server {
                 live.session.borrow_mut().alive(now);
                 return;
             }
-            let view = live.view.borrow();
-            let Some(view) = view.as_ref() else { continue };
+            let mut view = live.view.borrow_mut();
+            let Some(view) = view.as_mut() else { continue };
+            if let Some(back) = view.back.as_mut().filter(|b| b.udp.is_some_and(|(rtp, _)| rtp == port)) {
+                if view.playing {
+                    live.session.borrow_mut().alive(now);
+                    back.packet(data, now);
+                }
+                return;
+            }
             let at = view.ports.iter().position(|p| p.udp.is_some_and(|(_, control)| control == port));
             let Some(at) = at else { continue };
             for packet in Compound::new(data).filter_map(Result::ok) {
@@ -380,6 +388,10 @@ impl Server {
             let _ = socket
                 .try_write(&[IoSlice::new(b"RTSP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\n\r\n")]);
             return;
+        }
+        if let Socket::Tcp(tcp) = &socket {
+            // what a viewer that never reads may cost; left alone, the system lets it grow to megabytes
+            let _ = setsockopt(tcp.get_ref(), sockopt::SndBuf, &limits::SEND_BUFFER);
         }
         let now = clock::now();
         let id = self.next_line.get();

@@ -450,6 +450,7 @@ fn bad_input_has_a_clear_status_and_nobody_else_notices() {
         ("PLAY rtsp://h/cam RTSP/1.0\r\nCSeq: 1\r\nSession: 0000000000000000\r\n\r\n".into(), 454),
         ("RECORD rtsp://h/cam RTSP/1.0\r\nCSeq: 1\r\n\r\n".into(), 454),
         ("GET / HTTP/1.1\r\n\r\n".into(), 400),
+        ("POST /cam HTTP/1.1\r\nx-sessioncookie: nobody\r\n\r\n".into(), 404),
         ("\u{1}\u{2}\u{3}\u{4}garbage".into(), 400),
         ("DESCRIBE rtsp://h/cam RTSP/1.0\r\nRequire: nonsense\r\nCSeq: 1\r\n\r\n".into(), 551),
     ] {
@@ -580,4 +581,24 @@ fn one_viewer_at_a_time_speaks_to_the_camera() {
     let mut raw = rig.raw();
     raw.url = rig.url("inbox");
     assert_eq!(raw.request("DESCRIBE", "", BACK).0, 404);
+}
+
+#[test]
+fn ffmpeg_and_gstreamer_decode_through_http() {
+    let rig = Rig::start("");
+    let (frames, complaints) = decoded(&["-rtsp_transport", "http"], &rig.url("cam"), 20);
+    assert_eq!(frames, 20, "{complaints}");
+    if has("gst-launch-1.0") {
+        let url = rig.url("cam").replace("rtsp:", "rtsph:");
+        assert!(gstreamer(&url, "http+tcp") >= 20 || gstreamer(&url, "http") >= 20);
+    }
+    // both halves on one connection are none
+    let mut raw = rig.raw();
+    raw.send(b"GET /cam HTTP/1.0\r\nx-sessioncookie: one\r\n\r\n");
+    assert_eq!(raw.answer().0, 200);
+    raw.send(b"POST /cam HTTP/1.0\r\nx-sessioncookie: one\r\nContent-Length: 32767\r\n\r\nT1BUSU9OUw==");
+    let mut again = rig.raw();
+    again.send(b"GET /cam HTTP/1.0\r\nx-sessioncookie: one\r\n\r\n");
+    assert_eq!(again.answer().0, 400, "a cookie has one GET");
+    drop(raw);
 }

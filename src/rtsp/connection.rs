@@ -9,6 +9,7 @@ use super::live::Live;
 use super::message::{Item, ParseError, Parser, Reply, Rules, frame_head};
 use super::server::{Line, Server, is_gone};
 use super::session::State;
+use super::tunnel::Tunnel;
 use crate::media::Time;
 use crate::net::clock;
 use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
@@ -42,6 +43,10 @@ pub(super) struct Connection {
     pub own: Option<Rc<Live>>,
     /// What the peer calls itself.
     pub agent: String,
+    /// Requests come by another connection.
+    pub tunnel: Option<Rc<Tunnel>>,
+    /// It is that other connection.
+    pub carries: Option<Rc<Tunnel>>,
     /// It may send media.
     pub publishing: bool,
     /// Nothing more is read; it ends when everything has left.
@@ -60,6 +65,8 @@ pub(super) async fn run(server: Rc<Server>, line: Rc<Line>) {
         described: None,
         own: None,
         agent: String::new(),
+        tunnel: None,
+        carries: None,
         publishing: false,
         closing: false,
         full: false,
@@ -81,7 +88,13 @@ impl Connection {
 
     async fn serve(&mut self, parser: &mut Parser) -> io::Result<()> {
         loop {
+            if let Some(tunnel) = &self.tunnel {
+                tunnel.drain(parser);
+            }
             let more = self.read_items(parser).await;
+            if let Some(tunnel) = self.carries.take() {
+                return self.carry(parser, tunnel).await;
+            }
             let turn = self.send(clock::now())?;
             if self.closing && self.out.is_empty() {
                 self.line.socket.shutdown(Shutdown::Write);
@@ -92,6 +105,12 @@ impl Connection {
                 continue;
             }
             match self.wait(more).await {
+                // a tunnel's own half says nothing more
+                Event::Readable if self.tunnel.is_some() => {
+                    if self.line.socket.try_read(&mut [0; 256]).is_ok_and(|n| n == 0) {
+                        return Ok(());
+                    }
+                }
                 Event::Readable => match self.line.socket.try_read(parser.space()) {
                     Ok(0) => return Ok(()),
                     Ok(n) => parser.filled(n),
@@ -115,6 +134,13 @@ impl Connection {
                 Ok(Some(Item::Request(request))) => {
                     handled += 1;
                     self.server.tell(|s| s.requests += 1);
+                    if request.http {
+                        self.open_tunnel(&request);
+                        if self.tunnel.is_some() || self.carries.is_some() {
+                            return false;
+                        }
+                        continue;
+                    }
                     self.request(request).await;
                     if self.publishing {
                         parser.set_rules(Rules::PUBLISHER);
@@ -248,6 +274,11 @@ impl Connection {
         poll_fn(|cx| {
             if !more && !self.closing && self.line.socket.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::Readable);
+            }
+            if let Some(tunnel) = self.tunnel.as_ref().filter(|_| !more && !self.closing)
+                && tunnel.poll(cx.waker())
+            {
+                return Poll::Ready(Event::Media);
             }
             if self.full {
                 return self.line.socket.poll_writable(cx).map(|_| Event::Writable);

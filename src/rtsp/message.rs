@@ -284,6 +284,13 @@ impl Parser {
         n
     }
 
+    /// Takes out what has not been read: what follows is no RTSP.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        let rest = self.rest().to_vec();
+        self.consume(rest.len());
+        rest
+    }
+
     fn rest(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or(&[])
     }

@@ -15,6 +15,7 @@ mod requests;
 pub mod server;
 pub mod session;
 pub mod transport;
+mod tunnel;
 pub mod udp;
 pub mod url;
 

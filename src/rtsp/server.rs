@@ -10,6 +10,7 @@ use super::limits;
 use super::live::Live;
 use super::session::State;
 use super::transport::Pair;
+use super::tunnel::Tunnel;
 use super::udp::Udp;
 use crate::media::Time;
 use crate::net::auth::{Authenticator, address_key};
@@ -158,6 +159,7 @@ pub struct Server {
     pub patience: Rc<Patience>,
     udp: RefCell<Option<Rc<Udp>>>,
     casts: RefCell<Vec<Rc<Cast>>>,
+    pub(super) tunnels: RefCell<Vec<Rc<Tunnel>>>,
     settings: RefCell<Settings>,
     lines: RefCell<Vec<Rc<Line>>>,
     sessions: RefCell<Vec<Rc<Live>>>,
@@ -200,6 +202,7 @@ impl Server {
             patience: Rc::default(),
             udp: RefCell::default(),
             casts: RefCell::default(),
+            tunnels: RefCell::default(),
             settings: RefCell::new(settings),
             lines: RefCell::default(),
             sessions: RefCell::default(),
@@ -500,6 +503,8 @@ impl Server {
     /// Lets everything go that ends with this connection.
     fn leave(&self, line: &Rc<Line>) {
         self.lines.borrow_mut().retain(|l| !Rc::ptr_eq(l, line));
+        let tunnels: Vec<_> = self.tunnels.borrow_mut().extract_if(.., |t| t.is_of(line)).collect();
+        tunnels.iter().for_each(|t| t.close());
         let bound: Vec<Rc<Live>> =
             self.sessions.borrow().iter().filter(|s| s.ends_with(line.id)).cloned().collect();
         for live in bound {

@@ -602,3 +602,18 @@ fn ffmpeg_and_gstreamer_decode_through_http() {
     assert_eq!(again.answer().0, 400, "a cookie has one GET");
     drop(raw);
 }
+
+#[test]
+fn ffmpeg_and_gstreamer_decode_by_multicast() {
+    // a machine without a route for it cannot send to a group
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    if probe.send_to(b"x", "239.255.77.1:40000").is_err() {
+        return;
+    }
+    let rig = Rig::start("");
+    let (frames, complaints) = decoded(&["-rtsp_transport", "udp_multicast"], &rig.url("cam"), 20);
+    assert_eq!(frames, 20, "{complaints}");
+    if has("gst-launch-1.0") {
+        assert!(gstreamer(&rig.url("cam"), "udp-mcast") >= 20);
+    }
+}

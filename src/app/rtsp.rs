@@ -36,8 +36,9 @@ impl Service {
             settings(config),
         );
         self.server.replace(Some(server.clone()));
+        let ttl = config.rtsp.multicast.then(|| u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX));
         if config.rtsp.udp
-            && let Err(e) = server.open_udp(config.rtsp.udp_port)
+            && let Err(e) = server.open_udp(config.rtsp.udp_port, ttl)
         {
             let sentence =
                 format!("rtsp.udp_port: {}: {e}; RTSP is served by TCP only", config.rtsp.udp_port);

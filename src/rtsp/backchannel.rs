@@ -24,10 +24,13 @@ const WAITING: usize = 16;
 /// Bytes of a frame of sound.
 const UNIT: usize = 4096;
 
+/// A frame of sound with its time.
+type Said = (Time, Rc<Codec>, Vec<u8>);
+
 /// Frames on their way to the speaker.
 #[derive(Default)]
 struct Queue {
-    frames: RefCell<VecDeque<(Time, Rc<Codec>, Vec<u8>)>>,
+    frames: RefCell<VecDeque<Said>>,
     waker: RefCell<Option<Waker>>,
 }
 

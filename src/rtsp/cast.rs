@@ -4,9 +4,11 @@
 //! time to the next frame, because switches and radios drop bursts.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use super::consumer::{REPORTS, report};
 use super::flow::Flow;
 use super::live::Live;
 use super::server::Server;
+use super::transport::Pair;
 use super::udp::{Parts, Udp};
 use crate::media::{Codec, Kind};
 use crate::net::clock;
@@ -15,6 +17,7 @@ use async_io::Timer;
 use nix::sys::socket::SockaddrStorage;
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -37,17 +40,17 @@ struct Entry {
 impl Entry {
     /// Whether it still wants packets.
     fn is_on(&self) -> bool {
-        self.live
-            .view
-            .borrow()
-            .as_ref()
-            .is_some_and(|v| v.playing && v.ports.get(self.at).is_some_and(|p| p.udp.is_some()))
+        self.live.view.borrow().as_ref().is_some_and(|v| {
+            v.playing && v.ports.get(self.at).is_some_and(|p| p.udp.is_some() || p.multicast)
+        })
     }
 }
 
 /// The sender of one track.
 pub struct Cast {
     flow: Rc<Flow>,
+    /// One group for all; else each receiver for itself.
+    group: Option<(IpAddr, Pair<u16>)>,
     entries: RefCell<Vec<Entry>>,
 }
 
@@ -59,6 +62,7 @@ fn send(
     codec: &Rc<Codec>,
     from: usize,
     to: &[Option<SockaddrStorage>],
+    group: bool,
 ) -> (usize, usize, bool) {
     flow.with(shown, codec, |d| {
         let chunk = CHUNK.max(d.packets.div_ceil(GOES));
@@ -70,7 +74,7 @@ fn send(
             }
         });
         let bytes = packets.iter().map(Parts::size).sum();
-        udp.send(&packets, to);
+        udp.send(&packets, to, group);
         (until, bytes, until < d.packets)
     })
 }
@@ -127,7 +131,7 @@ pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>) {
                 {
                     let from = partial.filter(|&(frame, _)| frame == (at, shown.seq)).map_or(0, |(_, p)| p);
                     let to = [Some(SockaddrStorage::from(udp.destination(address, rtp)))];
-                    let (until, bytes, rest) = send(&udp, &port.flow, &shown, &codec, from, &to);
+                    let (until, bytes, rest) = send(&udp, &port.flow, &shown, &codec, from, &to, false);
                     more = rest;
                     partial = Some(((at, shown.seq), until));
                     burst += until - from;
@@ -155,13 +159,13 @@ pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>) {
 
 impl Cast {
     /// A sender without receivers.
-    pub fn new(flow: Rc<Flow>) -> Rc<Cast> {
-        Rc::new(Cast { flow, entries: RefCell::default() })
+    pub fn new(flow: Rc<Flow>, group: Option<(IpAddr, Pair<u16>)>) -> Rc<Cast> {
+        Rc::new(Cast { flow, group, entries: RefCell::default() })
     }
 
     /// Whether it sends these packets.
-    pub fn is_of(&self, flow: &Rc<Flow>) -> bool {
-        Rc::ptr_eq(&self.flow, flow)
+    pub fn is_of(&self, flow: &Rc<Flow>, group: bool) -> bool {
+        Rc::ptr_eq(&self.flow, flow) && self.group.is_some() == group
     }
 
     /// Adds a receiver who has everything before the next frame.
@@ -171,10 +175,32 @@ impl Cast {
         self.entries.borrow_mut().push(Entry { live: live.clone(), at, to, from });
     }
 
+    /// Sends some packets of the reader's frame to all who are due: the packet after the last, the
+    /// bytes of one receiver, and whether there are more. None if nobody is due.
+    fn chunk(&self, udp: &Udp, reader: &Reader, from: usize) -> Option<(usize, usize, bool)> {
+        let (shown, codec) = (reader.frame(0)?, reader.codec(0)?);
+        self.entries.borrow_mut().retain(Entry::is_on);
+        let entries = self.entries.borrow();
+        let due = || entries.iter().filter(|e| e.from <= shown.seq);
+        let to: Vec<Option<SockaddrStorage>> = match self.group {
+            None => due().map(|e| Some(e.to)).collect(),
+            Some((group, (rtp, _))) => {
+                due().take(1).map(|_| Some(SocketAddr::new(group, rtp).into())).collect()
+            }
+        };
+        if to.is_empty() {
+            return None;
+        }
+        let (until, bytes, more) = send(udp, &self.flow, &shown, &codec, from, &to, self.group.is_some());
+        due().for_each(|e| count(&e.live, e.at, until - from, bytes));
+        Some((until, bytes, more))
+    }
+
     /// Sends until nobody is left.
     pub async fn run(self: Rc<Self>, server: Weak<Server>, udp: Rc<Udp>) {
         let viewer = Rc::new(Viewer::new(0, Peer { format: "rtsp", protocol: "udp", ..Peer::default() }));
         let mut reader = Reader::new(vec![self.flow.track().clone()], Join::Live, viewer);
+        let (mut packets, mut octets, mut next_report) = (0u32, 0u32, clock::now());
         let why = loop {
             match reader.next().await {
                 Step::Frame(_) => {}
@@ -186,21 +212,20 @@ impl Cast {
                 }
                 Step::Closed(why) => break why,
             }
+            let now = clock::now();
+            if let Some((group, (_, control))) = self.group
+                && now >= next_report
+            {
+                next_report = now + REPORTS;
+                let mut bytes = Vec::new();
+                report(&self.flow, packets, octets, now, false, &mut bytes);
+                udp.report(SocketAddr::new(group, control), &bytes);
+            }
             let mut from = 0;
-            loop {
-                let Some(shown) = reader.frame(0) else { break };
-                let Some(codec) = reader.codec(0) else { break };
-                self.entries.borrow_mut().retain(Entry::is_on);
-                let entries = self.entries.borrow();
-                let due = || entries.iter().filter(|e| e.from <= shown.seq);
-                let to: Vec<Option<SockaddrStorage>> = due().map(|e| Some(e.to)).collect();
-                if to.is_empty() {
-                    break;
-                }
-                let (until, bytes, more) = send(&udp, &self.flow, &shown, &codec, from, &to);
-                due().for_each(|e| count(&e.live, e.at, until - from, bytes));
+            while let Some((until, bytes, more)) = self.chunk(&udp, &reader, from) {
+                packets = packets.wrapping_add((until - from) as u32);
+                octets = octets.wrapping_add(bytes.saturating_sub(12 * (until - from)) as u32);
                 from = until;
-                drop((entries, shown));
                 if !more {
                     break;
                 }
@@ -215,6 +240,11 @@ impl Cast {
                 return;
             }
         };
+        if let Some((group, (_, control))) = self.group {
+            let mut bytes = Vec::new();
+            report(&self.flow, packets, octets, clock::now(), true, &mut bytes);
+            udp.report(SocketAddr::new(group, control), &bytes);
+        }
         let Some(server) = server.upgrade() else { return };
         server.drop_cast(&self);
         let entries = self.entries.take();

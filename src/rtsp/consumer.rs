@@ -28,7 +28,7 @@ use std::time::Duration;
 /// How long a description waits for what a decoder needs before the first frame.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A sender's report goes out this often.
-const REPORTS: Duration = Duration::from_secs(5);
+pub const REPORTS: Duration = Duration::from_secs(5);
 /// Slices of one write; the system's bound is 1024.
 const SLICES: usize = 1000;
 /// Bytes that are sent before others have their turn.
@@ -91,6 +91,10 @@ pub struct Port {
     pub channel: Option<u8>,
     /// Set up by UDP.
     pub udp: Option<Pair<u16>>,
+    /// The group that it can be had by, with its reach.
+    pub group: Option<(IpAddr, Pair<u16>, u8)>,
+    /// Set up by that group.
+    pub multicast: bool,
     /// Packets sent to this viewer.
     pub packets: u32,
     /// Payload bytes sent to this viewer.
@@ -176,7 +180,18 @@ impl View {
                 wanted: e.to_string(),
             })?;
             let control = ["trackID=", &at.to_string()].concat();
-            ports.push(Port { flow, control, channel: None, udp: None, packets: 0, octets: 0, next: None });
+            let group = server.group_of(&flow);
+            ports.push(Port {
+                flow,
+                control,
+                channel: None,
+                udp: None,
+                group,
+                multicast: false,
+                packets: 0,
+                octets: 0,
+                next: None,
+            });
         }
         Ok(View {
             name: name.to_owned(),
@@ -221,7 +236,8 @@ impl View {
     pub fn offers(&self) -> Vec<Offered<'_>> {
         let offer = |p| -> Offered<'_> {
             let p: &Port = p;
-            Offered { control: &p.control, ssrc: Some(p.flow.ssrc()), busy: false, group: None, next: p.next }
+            let ssrc = Some(p.flow.ssrc());
+            Offered { control: &p.control, ssrc, busy: false, group: p.group, next: p.next }
         };
         let back = |b| -> Offered<'_> {
             let b: &Back = b;
@@ -292,14 +308,7 @@ impl View {
     /// Appends a report of one track, and a goodbye behind it if it ends.
     pub fn report(&self, at: usize, now: Time, bye: bool, out: &mut Vec<u8>) {
         let Some(port) = self.ports.get(at) else { return };
-        // without the time of day, time since the start of the machine is as good for lips
-        let ntp = Ntp(clock::wall().map_or_else(|| elapsed(now), clock::ntp));
-        let info =
-            SenderInfo { ntp, rtp_time: port.flow.rtp_time(now), packets: port.packets, octets: port.octets };
-        rtcp::emit_sender(out, port.flow.ssrc(), &info, CNAME);
-        if bye {
-            rtcp::emit_bye(out, port.flow.ssrc());
-        }
+        report(&port.flow, port.packets, port.octets, now, bye, out);
     }
 
     /// Appends the reports of all tracks, interleaved.
@@ -460,8 +469,19 @@ impl View {
     }
 }
 
+/// Appends a sender's report, and a goodbye behind it if it ends.
+pub fn report(flow: &Flow, packets: u32, octets: u32, now: Time, bye: bool, out: &mut Vec<u8>) {
+    // without the time of day, time since the start of the machine is as good for lips
+    let ntp = Ntp(clock::wall().map_or_else(|| elapsed(now), clock::ntp));
+    let info = SenderInfo { ntp, rtp_time: flow.rtp_time(now), packets, octets };
+    rtcp::emit_sender(out, flow.ssrc(), &info, CNAME);
+    if bye {
+        rtcp::emit_bye(out, flow.ssrc());
+    }
+}
+
 /// Time since the start as seconds and a binary fraction.
 fn elapsed(now: Time) -> u64 {
     let (seconds, nanos) = (now.nanos() / 1_000_000_000, now.nanos() % 1_000_000_000);
-    seconds << 32 | (nanos << 32) / 1_000_000_000
+    (seconds << 32) | ((nanos << 32) / 1_000_000_000)
 }

@@ -5,7 +5,7 @@ use super::consumer::View;
 use super::ingest::Ingest;
 use super::message::{Method, Reply, Request};
 use super::session::{Action, Offer, Peer, Session, State, Target};
-use super::transport::Pair;
+use super::transport::{Lower, Pair};
 use crate::media::Time;
 use async_io::Timer;
 use std::cell::{Cell, RefCell};
@@ -129,6 +129,7 @@ impl Live {
                 for (at, port) in view.ports.iter_mut().enumerate() {
                     port.channel = agreed(at).and_then(|t| t.interleaved).map(|c| c.0);
                     port.udp = agreed(at).and_then(|t| t.client_port);
+                    port.multicast = agreed(at).is_some_and(|t| t.lower == Some(Lower::Multicast));
                 }
                 let at = view.ports.len();
                 if let Some(back) = &mut view.back {

@@ -26,7 +26,7 @@ use smol::Task;
 use smol::future::yield_now;
 use std::cell::{Cell, Ref, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{IpAddr, Shutdown};
+use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -227,9 +227,15 @@ impl Server {
         server
     }
 
-    /// Sends and receives by UDP too, by this port and the next.
-    pub fn open_udp(self: &Rc<Self>, port: u16) -> io::Result<()> {
-        let udp = Rc::new(Udp::open(port)?);
+    /// Sends and receives by UDP too, by this port and the next; to groups too if they have a reach.
+    pub fn open_udp(self: &Rc<Self>, port: u16, ttl: Option<u8>) -> io::Result<()> {
+        let mut udp = Udp::open(port)?;
+        if let Some(ttl) = ttl
+            && let Err(e) = udp.open_group(ttl)
+        {
+            log::warn!(target: "rtsp", "nothing can be sent by multicast: {e}");
+        }
+        let udp = Rc::new(udp);
         self.udp.replace(Some(udp.clone()));
         for control in [false, true] {
             let (udp, server) = (udp.clone(), Rc::downgrade(self));
@@ -244,9 +250,31 @@ impl Server {
         self.udp.borrow().as_ref().map(|u| u.ports())
     }
 
+    /// The group, ports and reach by which these packets can be had.
+    pub fn group_of(&self, flow: &Flow) -> Option<(IpAddr, Pair<u16>, u8)> {
+        let ttl = self.udp.borrow().as_ref()?.ttl()?;
+        // of the organisation's own scope; each flow has its own
+        let [a, b, c, d] = flow.ssrc().to_be_bytes();
+        let group = Ipv4Addr::new(239, 255, c, d.clamp(1, 254));
+        let port = 20_000 + u16::from_be_bytes([a, b]) % 10_000 * 2;
+        Some((group.into(), (port, port + 1), ttl))
+    }
+
     /// Begins to send a session's packets by UDP.
     pub fn begin_udp(self: &Rc<Self>, live: &Rc<Live>) {
         let Some(udp) = self.udp.borrow().clone() else { return };
+        let groups: Vec<_> = live.view.borrow().as_ref().map_or_else(Vec::new, |view| {
+            let ports = view.ports.iter().enumerate().filter(|(_, p)| p.multicast);
+            ports.filter_map(|(at, p)| Some((at, p.flow.clone(), p.group?))).collect()
+        });
+        for (at, flow, (group, ports, _)) in groups {
+            self.join_cast(&udp, live, at, flow.clone(), Some((group, ports)), 0);
+            // whoever joins a group begins with what comes next
+            flow.track().ask_key();
+        }
+        if !live.view.borrow().as_ref().is_some_and(|v| v.ports.iter().any(|p| p.udp.is_some())) {
+            return;
+        }
         let task = self.executor.spawn(cast::begin(Rc::downgrade(self), udp, live.clone()));
         task.detach();
     }
@@ -257,17 +285,27 @@ impl Server {
         let Some(view) = view.as_ref() else { return };
         for (at, port) in view.ports.iter().enumerate() {
             let Some((rtp, _)) = port.udp else { continue };
-            let known = self.casts.borrow().iter().find(|c| c.is_of(&port.flow)).cloned();
-            match known {
-                Some(cast) => cast.add(udp, live, at, rtp),
-                None => {
-                    let cast = Cast::new(port.flow.clone());
-                    cast.add(udp, live, at, rtp);
-                    self.casts.borrow_mut().push(cast.clone());
-                    self.executor.spawn(cast.run(Rc::downgrade(self), udp.clone())).detach();
-                }
-            }
+            self.join_cast(udp, live, at, port.flow.clone(), None, rtp);
         }
+    }
+
+    fn join_cast(
+        self: &Rc<Self>,
+        udp: &Rc<Udp>,
+        live: &Rc<Live>,
+        at: usize,
+        flow: Rc<Flow>,
+        group: Option<(IpAddr, Pair<u16>)>,
+        port: u16,
+    ) {
+        let known = self.casts.borrow().iter().find(|c| c.is_of(&flow, group.is_some())).cloned();
+        if let Some(cast) = known {
+            return cast.add(udp, live, at, port);
+        }
+        let cast = Cast::new(flow, group);
+        cast.add(udp, live, at, port);
+        self.casts.borrow_mut().push(cast.clone());
+        self.executor.spawn(cast.run(Rc::downgrade(self), udp.clone())).detach();
     }
 
     pub(super) fn drop_cast(&self, cast: &Rc<Cast>) {

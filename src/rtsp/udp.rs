@@ -60,6 +60,8 @@ pub struct Udp {
     rtcp: Async<UdpSocket>,
     ports: Pair<u16>,
     v6: bool,
+    /// Sends to groups, and how far they reach.
+    group: Option<(UdpSocket, u8)>,
     headers: RefCell<Option<MultiHeaders<SockaddrStorage>>>,
 }
 
@@ -85,6 +87,7 @@ impl Udp {
                             rtcp: Async::new(rtcp)?,
                             ports: (own, own + 1),
                             v6: ip.is_ipv6(),
+                            group: None,
                             headers: RefCell::new(None),
                         });
                     }
@@ -93,6 +96,22 @@ impl Udp {
             }
         }
         Err(last)
+    }
+
+    /// Sends to groups too.
+    pub fn open_group(&mut self, ttl: u8) -> io::Result<()> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.set_nonblocking(true)?;
+        socket.set_multicast_ttl_v4(ttl.into())?;
+        // viewers on this machine are viewers too
+        socket.set_multicast_loop_v4(true)?;
+        self.group = Some((socket, ttl));
+        Ok(())
+    }
+
+    /// How far groups reach, if there are any.
+    pub fn ttl(&self) -> Option<u8> {
+        self.group.as_ref().map(|(_, ttl)| *ttl)
     }
 
     /// Its ports.
@@ -111,12 +130,20 @@ impl Udp {
 
     /// Sends a report.
     pub fn report(&self, to: SocketAddr, bytes: &[u8]) {
+        let socket = match &self.group {
+            Some((group, _)) if to.ip().is_multicast() => group,
+            _ => self.rtcp.get_ref(),
+        };
         // lost reports are like lost packets
-        let _ = self.rtcp.get_ref().send_to(bytes, to);
+        let _ = socket.send_to(bytes, to);
     }
 
     /// Sends every packet to every destination, in as few calls as can be. Gives the calls made.
-    pub fn send(&self, packets: &[Parts<'_>], to: &[Option<SockaddrStorage>]) -> usize {
+    pub fn send(&self, packets: &[Parts<'_>], to: &[Option<SockaddrStorage>], group: bool) -> usize {
+        let socket = match &self.group {
+            Some((socket, _)) if group => socket,
+            _ => self.rtp.get_ref(),
+        };
         let total = packets.len() * to.len();
         let (mut at, mut calls, mut refusals) = (0, 0, 0);
         let mut headers = self.headers.borrow_mut();
@@ -130,7 +157,7 @@ impl Udp {
             addresses.extend(index.clone().map(|i| to.get(i / packets.len()).copied().flatten()));
             let slices = index.filter_map(|i| packets.get(i % packets.len()));
             calls += 1;
-            let fd = self.rtp.get_ref().as_raw_fd();
+            let fd = socket.as_raw_fd();
             match sendmmsg(fd, headers, slices, &addresses, none, MsgFlags::MSG_DONTWAIT) {
                 Ok(sent) => at += sent.count().max(1),
                 Err(Errno::EINTR) => {}

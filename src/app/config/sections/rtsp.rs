@@ -25,6 +25,10 @@ section! {
         local_auth: bool = "true", Kind::Bool, LIVE;
         /// Send and receive over UDP too.
         udp: bool = "true", Kind::Bool;
+        /// Let viewers who ask for it share one multicast group.
+        multicast: bool = "true", Kind::Bool;
+        /// How many routers multicast may pass.
+        multicast_ttl: u16 = "4", Kind::Int(0, 255);
         /// The first of the two UDP ports, an even one; 0 takes any.
         udp_port: u16 = "0", Kind::Int(0, 65534);
     }

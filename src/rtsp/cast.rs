@@ -92,7 +92,7 @@ fn count(live: &Live, at: usize, packets: usize, bytes: usize) {
 }
 
 /// Sends to one viewer until it has caught up, then hands it to the senders of its tracks.
-pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>) {
+pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>, turn: u32) {
     if let Some(server) = server.upgrade() {
         server.report(&live, clock::now(), false);
     }
@@ -102,7 +102,9 @@ pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>) {
     loop {
         let step = poll_fn(|cx| {
             let mut view = live.view.borrow_mut();
-            let Some(view) = view.as_mut().filter(|v| v.playing) else { return Poll::Ready(None) };
+            let Some(view) = view.as_mut().filter(|v| v.playing && live.is_turn(turn)) else {
+                return Poll::Ready(None);
+            };
             match view.reader.step() {
                 None if !began => {
                     view.reader.wait(cx.waker());
@@ -173,6 +175,11 @@ impl Cast {
         let to = SockaddrStorage::from(udp.destination(live.session.borrow().owner().address, port));
         let from = self.flow.track().ring().head();
         self.entries.borrow_mut().push(Entry { live: live.clone(), at, to, from });
+    }
+
+    /// Forgets a receiver.
+    pub fn remove(&self, live: &Rc<Live>) {
+        self.entries.borrow_mut().retain(|e| !Rc::ptr_eq(&e.live, live));
     }
 
     /// Sends some packets of the reader's frame to all who are due: the packet after the last, the

@@ -93,12 +93,12 @@ impl Connection {
             }
             let more = self.read_items(parser).await;
             if let Some(tunnel) = self.carries.take() {
-                return self.carry(parser, tunnel).await;
+                return Box::pin(self.carry(parser, tunnel)).await;
             }
             let turn = self.send(clock::now())?;
             if self.closing && self.out.is_empty() {
                 self.line.socket.shutdown(Shutdown::Write);
-                return self.linger(parser).await;
+                return Box::pin(self.linger(parser)).await;
             }
             if turn || more && self.out.is_empty() {
                 yield_now().await;
@@ -141,7 +141,8 @@ impl Connection {
                         }
                         continue;
                     }
-                    self.request(request).await;
+                    // boxed: what a request needs is not held while frames flow
+                    Box::pin(self.request(request)).await;
                     if self.publishing {
                         parser.set_rules(Rules::PUBLISHER);
                     }

@@ -29,6 +29,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A sender's report goes out this often.
 pub const REPORTS: Duration = Duration::from_secs(5);
+/// Room that an empty queue of answers may keep.
+const SPARE: usize = 2048;
 /// Slices of one write; the system's bound is 1024.
 const SLICES: usize = 1000;
 /// Bytes that are sent before others have their turn.
@@ -69,7 +71,9 @@ impl Out {
             (self.at, self.hold) = (0, None);
             self.bytes.clear();
             // an SDP or a large packet went through: a viewer costs little again
-            self.bytes.shrink_to(2048);
+            if self.bytes.capacity() > SPARE {
+                self.bytes.shrink_to(SPARE / 4);
+            }
         }
     }
 

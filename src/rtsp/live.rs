@@ -25,19 +25,31 @@ pub struct Live {
     /// The publisher; none once it is over.
     pub ingest: RefCell<Option<Ingest>>,
     over: Cell<bool>,
+    turn: Cell<u32>,
 }
 
 impl Live {
     /// A viewer's session.
     pub fn viewing(session: Session, view: View) -> Live {
         let (session, view, ingest) = (RefCell::new(session), RefCell::new(Some(view)), RefCell::new(None));
-        Live { session, view, ingest, over: Cell::new(false) }
+        Live { session, view, ingest, over: Cell::new(false), turn: Cell::new(0) }
     }
 
     /// A publisher's session.
     pub fn publishing(session: Session, ingest: Ingest) -> Live {
         let (session, view, ingest) = (RefCell::new(session), RefCell::new(None), RefCell::new(Some(ingest)));
-        Live { session, view, ingest, over: Cell::new(false) }
+        Live { session, view, ingest, over: Cell::new(false), turn: Cell::new(0) }
+    }
+
+    /// Playing begins, or ends: who sends for an earlier turn stops.
+    pub fn next_turn(&self) -> u32 {
+        self.turn.set(self.turn.get().wrapping_add(1));
+        self.turn.get()
+    }
+
+    /// Whether it is still this turn.
+    pub fn is_turn(&self, turn: u32) -> bool {
+        self.turn.get() == turn
     }
 
     /// The stream's name, as it was asked for.

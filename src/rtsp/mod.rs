@@ -6,6 +6,7 @@ pub mod backchannel;
 pub mod cast;
 mod connection;
 pub mod consumer;
+mod datagrams;
 pub mod filter;
 pub mod flow;
 pub mod ingest;

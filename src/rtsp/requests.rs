@@ -291,6 +291,9 @@ impl Connection {
         if action == Action::Play && !live.session.borrow().is_bound() {
             self.server.begin_udp(live);
         }
+        if action == Action::Pause {
+            self.server.leave_casts(live);
+        }
         if action == Action::End {
             self.server.forget(live);
             if self.own.as_ref().is_some_and(|own| Rc::ptr_eq(own, live)) {

@@ -10,6 +10,7 @@ mod datagrams;
 pub mod filter;
 pub mod flow;
 pub mod ingest;
+pub mod intake;
 pub mod live;
 pub mod message;
 mod requests;

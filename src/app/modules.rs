@@ -51,6 +51,13 @@ pub const SOURCES: &[SourceKind] = &[
         connect: |hall| Rc::new(device::file::Files::new(hall.worker().clone())),
         example: "file:/media/bell.wav",
     },
+    #[cfg(feature = "rtsp")]
+    SourceKind {
+        module: "rtsp",
+        schemes: &["rtsp", "rtsps", "rtspx"],
+        connect: |hall| Rc::new(crate::rtsp::producer::Client::new(hall)),
+        example: "rtsp://user:password@192.168.1.9/ch0",
+    },
 ];
 
 /// What gives and takes which codecs.
@@ -84,8 +91,8 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "rtsp",
         module: "rtsp",
-        gives: &[],
-        speaker: &[],
+        gives: &[H264, H265, Jpeg, Pcmu, Pcma, Aac, Opus, G722, Mpa, L16, Pcml, Eld, Onvif],
+        speaker: &[Pcmu, Pcma, Aac, Opus, G722, Mpa, L16],
         takes: &[H264, H265, Jpeg, Pcmu, Pcma, Aac, Opus, G722, Mpa, L16, Onvif],
     },
     Format { name: "probe", module: "probe", gives: &[], speaker: &[], takes: CodecId::ALL },
@@ -94,11 +101,7 @@ pub const FORMATS: &[Format] = &[
 
 /// Modules that can be started, for `app.modules` and for what the configuration may speak of.
 pub fn names() -> Vec<&'static str> {
-    let mut names = vec![
-        "api",
-        #[cfg(feature = "rtsp")]
-        "rtsp",
-    ];
+    let mut names = vec!["api"];
     names.extend(SOURCES.iter().map(|s| s.module));
     names
 }

@@ -254,6 +254,14 @@ impl Parser {
         (limits::HEAD + self.rules.body.min(limits::RESPONSE_BODY)).max(FRAME_HEAD + self.rules.frame)
     }
 
+    /// Has the buffer begin with this size, for connections that bring much at once.
+    pub fn reserve(&mut self, size: usize) {
+        let size = size.min(self.most());
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
+        }
+    }
+
     /// Room to read into; call [`Parser::filled`] with how much came. Empty only while a whole item
     /// waits for [`Parser::next`].
     pub fn space(&mut self) -> &mut [u8] {

@@ -2,17 +2,21 @@
 //! as RTP. Here is the wire ([`message`], [`transport`]), the choice of tracks in a URL ([`filter`])
 //! and the state of one session ([`session`]), all of it pure: bytes and times in, values out.
 
+pub mod answering;
 pub mod backchannel;
 pub mod cast;
+pub mod client;
 mod connection;
 pub mod consumer;
 mod datagrams;
+pub mod dialogue;
 pub mod filter;
 pub mod flow;
 pub mod ingest;
 pub mod intake;
 pub mod live;
 pub mod message;
+pub mod producer;
 mod requests;
 pub mod server;
 pub mod session;

@@ -1,0 +1,544 @@
+//! The client's sockets: one connection to a camera and, where packets come as datagrams, two ports
+//! for each track. Bytes go from the socket into the parser's one buffer and from there into the
+//! tracks; what the [`Dialogue`] wants to say goes out. What is said and when is not decided here.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::dialogue::{Carrier, Dialogue, DialogueError, Plan, Step, Track};
+use super::intake::{Intake, Route};
+use super::message::{Item, ParseError, Parser, Rules, frame_head};
+use super::transport::{Lower, Pair};
+use super::url::Url;
+use crate::media::Time;
+use crate::media::rtptime::SenderClock;
+use crate::net::clock;
+use crate::net::limits::YIELD_BYTES;
+use crate::net::rtcp::emit_receiver;
+use crate::net::rtp::Header;
+use crate::net::worker::Worker;
+use crate::stream::Executor;
+use async_io::{Async, Timer};
+use nix::sys::socket::{setsockopt, sockopt};
+use smol::future;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// RTSP's port.
+const PORT: u16 = 554;
+/// A connection has to be there within this time.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Addresses of a name that are tried.
+const ADDRESSES: usize = 4;
+/// A camera is given this long to read our goodbye.
+const LINGER: Duration = Duration::from_secs(1);
+/// The first size of the buffer that is read into.
+const BUFFER: usize = 16 << 10;
+/// Datagrams: Tapo's have 10 KB.
+const DATAGRAM: usize = 16 << 10;
+/// The kernel keeps this much of a burst.
+const DATAGRAMS: usize = 512 << 10;
+/// Attempts to find two free ports side by side.
+const PORTS: usize = 20;
+/// More than this waiting to be sent: reports and voice are left out.
+pub const UNSENT: usize = 32 << 10;
+/// What we are called in reports.
+const NAME: &str = "streamd";
+
+/// Why a session does not begin or go on.
+#[derive(Debug)]
+pub enum ClientError {
+    /// The name has no address.
+    Name(String),
+    /// There is no connection, or none any more.
+    Io(io::Error),
+    /// No connection within the time.
+    Connect,
+    /// What comes is no RTSP.
+    Parse(ParseError),
+    /// The camera does not do what it should.
+    Dialogue(DialogueError),
+    /// After the second dialling it offers something else.
+    Changed,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Name(why) => write!(f, "the name is not known: {why}"),
+            ClientError::Io(e) => e.fmt(f),
+            ClientError::Connect => write!(f, "no connection within {} s", CONNECT.as_secs()),
+            ClientError::Parse(e) => e.fmt(f),
+            ClientError::Dialogue(e) => e.fmt(f),
+            ClientError::Changed => f.write_str("the camera offers other media than before"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<io::Error> for ClientError {
+    fn from(e: io::Error) -> ClientError {
+        ClientError::Io(e)
+    }
+}
+
+impl From<DialogueError> for ClientError {
+    fn from(e: DialogueError) -> ClientError {
+        ClientError::Dialogue(e)
+    }
+}
+
+impl From<ParseError> for ClientError {
+    fn from(e: ParseError) -> ClientError {
+        ClientError::Parse(e)
+    }
+}
+
+/// What a session needs of the house.
+#[derive(Clone)]
+pub struct House {
+    /// Says goodbye to cameras nobody wants any more.
+    pub executor: Executor,
+    /// Looks names up.
+    pub names: Rc<Worker>,
+}
+
+/// The two ports of a track.
+struct Ports {
+    media: Async<UdpSocket>,
+    control: Async<UdpSocket>,
+}
+
+/// The connection and what belongs to it.
+struct Wire {
+    socket: Async<TcpStream>,
+    peer: SocketAddr,
+    parser: Parser,
+    out: Vec<u8>,
+    ports: Vec<Ports>,
+    datagram: Vec<u8>,
+}
+
+/// A session with a camera.
+pub struct Session {
+    house: House,
+    dialogue: Dialogue,
+    wire: Wire,
+    timer: Timer,
+    armed: Time,
+    ssrc: u32,
+}
+
+/// The tracks that a session feeds; none while it is being set up.
+#[derive(Default)]
+pub struct Feed {
+    /// In the order of [`Session::tracks`].
+    pub intakes: Vec<Intake>,
+    sender: SenderClock,
+}
+
+impl Feed {
+    /// One that feeds these.
+    pub fn new(intakes: Vec<Intake>) -> Feed {
+        Feed { intakes, sender: SenderClock::default() }
+    }
+
+    /// A packet of a track.
+    fn packet(&mut self, now: Time, at: usize, control: bool, bytes: &[u8], dialogue: &mut Dialogue) {
+        let Some(intake) = self.intakes.get_mut(at) else { return };
+        if control {
+            if intake.rtcp(now, bytes, &mut self.sender) {
+                dialogue.bye();
+            }
+        } else if intake.rtp(now, bytes) {
+            dialogue.heard(now);
+        }
+    }
+}
+
+impl Session {
+    /// Connects and sets everything up, so that [`Session::run`] has only to begin.
+    pub async fn open(plan: Plan, house: House) -> Result<Session, ClientError> {
+        let mut random = [0; 20];
+        getrandom::fill(&mut random).map_err(|_| io::Error::from(ErrorKind::Unsupported))?;
+        let (secret, ssrc) = random.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+        let ssrc = ssrc.iter().fold(0, |n, &b| n << 8 | u32::from(b));
+        let dialogue = Dialogue::new(plan, *secret);
+        let wire = Wire::connect(dialogue.url(), &house).await?;
+        let timer = Timer::never();
+        let mut session = Session { house, dialogue, wire, timer, armed: Time::ZERO, ssrc };
+        session.dialogue.begin(clock::now(), &mut session.wire.out);
+        session.prepare().await?;
+        Ok(session)
+    }
+
+    /// What is received, or while talking what is sent.
+    pub fn tracks(&self) -> &[Track] {
+        self.dialogue.tracks()
+    }
+
+    /// The camera's speaker.
+    pub fn speaker(&self) -> Option<&Track> {
+        self.dialogue.speaker()
+    }
+
+    /// Whom it is with.
+    pub fn peer(&self) -> SocketAddr {
+        self.wire.peer
+    }
+
+    /// How a track's packets come.
+    pub fn route(track: &Track) -> Route {
+        match track.transport.as_ref().and_then(|t| t.lower) {
+            Some(Lower::Udp) => Route::Datagram,
+            _ => Route::Stream,
+        }
+    }
+
+    /// Whether packets come as datagrams.
+    pub fn is_udp(&self) -> bool {
+        self.tracks().iter().any(|t| Session::route(t) == Route::Datagram)
+    }
+
+    /// From a connection that has been begun to tracks that are set up.
+    async fn prepare(&mut self) -> Result<(), ClientError> {
+        let mut nothing = Feed::default();
+        loop {
+            match self.next(&mut nothing).await? {
+                Step::Dial => self.dial().await?,
+                Step::Described => {
+                    let count = self.dialogue.tracks().len();
+                    self.wire.ports.clear();
+                    let mut numbers = Vec::new();
+                    if self.dialogue.carrier() == Carrier::Udp {
+                        let local = self.wire.socket.get_ref().local_addr()?.ip();
+                        for _ in 0..count {
+                            let (ports, pair) = Ports::bind(local)?;
+                            self.wire.ports.push(ports);
+                            numbers.push(pair);
+                        }
+                    }
+                    self.dialogue.setup(clock::now(), numbers, &mut self.wire.out);
+                }
+                Step::Ready => return Ok(()),
+                Step::Wait | Step::Playing | Step::Report => {}
+            }
+        }
+    }
+
+    /// Makes a new connection in place of this one.
+    async fn dial(&mut self) -> Result<(), ClientError> {
+        self.hang_up();
+        self.wire = Wire::connect(self.dialogue.url(), &self.house).await?;
+        self.dialogue.begin(clock::now(), &mut self.wire.out);
+        Ok(())
+    }
+
+    /// Has the packets flow.
+    pub fn play(&mut self) {
+        self.dialogue.play(clock::now(), &mut self.wire.out);
+        // Opens the way through whatever stands between, as everybody does.
+        let empty = Header { ssrc: self.ssrc, ..Header::default() }.emit();
+        let mut report = Vec::new();
+        emit_receiver(&mut report, self.ssrc, &[], NAME);
+        for (track, ports) in self.dialogue.tracks().iter().zip(&self.wire.ports) {
+            if let Some((media, control)) = track.transport.as_ref().and_then(|t| t.server_port) {
+                let ip = self.wire.peer.ip();
+                let _ = ports.media.get_ref().send_to(&empty, (ip, media));
+                let _ = ports.control.get_ref().send_to(&report, (ip, control));
+            }
+        }
+    }
+
+    /// Feeds the tracks until something ends. `Ok` says that it was dialled again by another
+    /// carrier: the tracks are set up anew, and [`Session::play`] is to be called again.
+    pub async fn run(&mut self, feed: &mut Feed) -> Result<(), ClientError> {
+        loop {
+            match self.next(feed).await? {
+                Step::Dial => {
+                    let before: Vec<_> = self.tracks().iter().map(|t| t.codec.id).collect();
+                    self.dial().await?;
+                    self.prepare().await?;
+                    let same = self.tracks().iter().map(|t| t.codec.id).eq(before);
+                    return if same { Ok(()) } else { Err(ClientError::Changed) };
+                }
+                Step::Report => self.report(feed),
+                _ => {}
+            }
+        }
+    }
+
+    /// Bytes that wait to be sent; for whoever sends voice.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.wire.out
+    }
+
+    /// Moves bytes until there is something to decide. May be dropped at any time and called again.
+    async fn next(&mut self, feed: &mut Feed) -> Result<Step, ClientError> {
+        let mut moved = 0;
+        loop {
+            self.wire.flush()?;
+            let now = clock::now();
+            let before = moved;
+            if let Some(step) = self.wire.read(now, feed, &mut self.dialogue, &mut moved)? {
+                return Ok(step);
+            }
+            self.wire.datagrams(now, feed, &mut self.dialogue, &mut moved)?;
+            for intake in &mut feed.intakes {
+                intake.tick(now);
+            }
+            let step = self.dialogue.tick(now, &mut self.wire.out)?;
+            if step != Step::Wait {
+                return Ok(step);
+            }
+            if moved >= YIELD_BYTES {
+                // A socket that always has something never waits: others run too.
+                moved = 0;
+                future::yield_now().await;
+            } else if moved == before {
+                self.wire.flush()?;
+                self.wait(feed).await;
+                moved = 0;
+            }
+        }
+    }
+
+    /// Waits for bytes, room or the next deadline.
+    async fn wait(&mut self, feed: &Feed) {
+        let deadlines = feed.intakes.iter().filter_map(Intake::deadline).chain(self.dialogue.deadline());
+        if let Some(deadline) = deadlines.min()
+            && (self.armed == Time::ZERO || deadline < self.armed)
+        {
+            // A deadline that moved away is looked at again when the old one has come.
+            self.armed = deadline;
+            self.timer.set_at(Instant::now() + deadline.since(clock::now()));
+        }
+        let Session { wire, timer, armed, .. } = self;
+        poll_fn(|cx| {
+            let mut ready = wire.socket.poll_readable(cx).is_ready();
+            if !wire.out.is_empty() {
+                ready |= wire.socket.poll_writable(cx).is_ready();
+            }
+            for ports in &wire.ports {
+                ready |= ports.media.poll_readable(cx).is_ready();
+                ready |= ports.control.poll_readable(cx).is_ready();
+            }
+            if Pin::new(&mut *timer).poll(cx).is_ready() {
+                *armed = Time::ZERO;
+                ready = true;
+            }
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Tells the camera what came of its packets.
+    fn report(&mut self, feed: &mut Feed) {
+        let now = clock::now();
+        let mut bytes = Vec::new();
+        for (at, (track, intake)) in self.dialogue.tracks().iter().zip(&mut feed.intakes).enumerate() {
+            let Some(report) = intake.report(now) else { continue };
+            bytes.clear();
+            emit_receiver(&mut bytes, self.ssrc, &[report], NAME);
+            let Some(transport) = &track.transport else { continue };
+            if let Some((_, control)) = transport.interleaved {
+                if self.wire.out.len() < UNSENT {
+                    self.wire.out.extend_from_slice(&frame_head(control, bytes.len() as u16));
+                    self.wire.out.extend_from_slice(&bytes);
+                }
+            } else if let (Some((_, control)), Some(ports)) = (transport.server_port, self.wire.ports.get(at))
+            {
+                let _ = ports.control.get_ref().send_to(&bytes, (self.wire.peer.ip(), control));
+            }
+        }
+    }
+
+    /// Says goodbye and leaves the rest to a task: a connection closed with bytes unread is reset,
+    /// and the camera may never see the goodbye.
+    fn hang_up(&mut self) {
+        self.dialogue.teardown(&mut self.wire.out);
+        self.wire.ports.clear();
+        let _ = self.wire.flush();
+        let Ok(stream) = self.wire.socket.get_ref().try_clone() else { return };
+        let _ = stream.shutdown(Shutdown::Write);
+        let Ok(stream) = Async::new(stream) else { return };
+        let drain = async move {
+            let mut bytes = [0; 2048];
+            loop {
+                match stream.read_with(|mut s| s.read(&mut bytes)).await {
+                    Ok(n) if n > 0 => {}
+                    _ => return,
+                }
+            }
+        };
+        let linger = async {
+            Timer::after(LINGER).await;
+        };
+        self.house.executor.spawn(future::or(drain, linger)).detach();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
+impl Wire {
+    async fn connect(url: &Url, house: &House) -> Result<Wire, ClientError> {
+        let addresses = resolve(&url.host, url.port.unwrap_or(PORT), &house.names).await?;
+        let connect = async {
+            let mut last = ClientError::Name("no address".to_string());
+            for address in addresses.into_iter().take(ADDRESSES) {
+                match Async::<TcpStream>::connect(address).await {
+                    Ok(socket) => return Ok((socket, address)),
+                    Err(e) => last = e.into(),
+                }
+            }
+            Err(last)
+        };
+        let late = async {
+            Timer::after(CONNECT).await;
+            Err(ClientError::Connect)
+        };
+        let (socket, peer) = future::or(connect, late).await?;
+        socket.get_ref().set_nodelay(true)?;
+        let mut parser = Parser::new(Rules::CAMERA);
+        parser.reserve(BUFFER);
+        Ok(Wire { socket, peer, parser, out: Vec::new(), ports: Vec::new(), datagram: Vec::new() })
+    }
+
+    /// Sends what there is room for.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while let Some(rest) = self.out.get(sent..).filter(|r| !r.is_empty()) {
+            match self.socket.get_ref().write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => sent += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        self.out.drain(..sent.min(self.out.len()));
+        Ok(())
+    }
+
+    /// Reads the connection until it has no more, something is to be decided, or others have waited
+    /// long enough.
+    fn read(
+        &mut self,
+        now: Time,
+        feed: &mut Feed,
+        dialogue: &mut Dialogue,
+        moved: &mut usize,
+    ) -> Result<Option<Step>, ClientError> {
+        loop {
+            while let Some(item) = self.parser.next()? {
+                match item {
+                    Item::Frame { channel, data } => {
+                        // Others' channels: live555 sends what is left of a session that died.
+                        if let Some((at, control)) = dialogue.channel(channel) {
+                            feed.packet(now, at, control, data, dialogue);
+                        }
+                    }
+                    Item::Request(request) => dialogue.request(&request, &mut self.out)?,
+                    Item::Response(response) => match dialogue.response(now, &response, &mut self.out)? {
+                        Step::Wait => {}
+                        step => return Ok(Some(step)),
+                    },
+                }
+            }
+            if *moved >= YIELD_BYTES {
+                return Ok(None);
+            }
+            match self.socket.get_ref().read(self.parser.space()) {
+                Ok(0) => return Ok(Some(dialogue.closed()?)),
+                Ok(n) => {
+                    self.parser.filled(n);
+                    *moved += n;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                // A reset may follow a refusal, and then the camera is asked again for less.
+                Err(e) => return dialogue.closed().map(Some).map_err(|_| e.into()),
+            }
+        }
+    }
+
+    /// Reads the ports of all tracks.
+    fn datagrams(
+        &mut self,
+        now: Time,
+        feed: &mut Feed,
+        dialogue: &mut Dialogue,
+        moved: &mut usize,
+    ) -> Result<(), ClientError> {
+        if self.ports.is_empty() {
+            return Ok(());
+        }
+        self.datagram.resize(DATAGRAM, 0);
+        for (at, ports) in self.ports.iter().enumerate() {
+            let source = dialogue.tracks().get(at).and_then(|t| t.transport.as_ref()?.source);
+            for (socket, control) in [(&ports.control, true), (&ports.media, false)] {
+                while *moved < 2 * YIELD_BYTES {
+                    match socket.get_ref().recv_from(&mut self.datagram) {
+                        Ok((n, from)) => {
+                            *moved += n.max(64);
+                            let known = from.ip() == self.peer.ip() || source == Some(from.ip());
+                            if let Some(bytes) = self.datagram.get(..n).filter(|_| known) {
+                                feed.packet(now, at, control, bytes, dialogue);
+                            }
+                        }
+                        // A port that is not open yet is told by ICMP; the next datagram may come.
+                        Err(e)
+                            if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {}
+                        Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ports {
+    /// Two ports side by side, the first one even.
+    fn bind(local: IpAddr) -> io::Result<(Ports, Pair<u16>)> {
+        let mut last = io::Error::from(ErrorKind::AddrInUse);
+        for _ in 0..PORTS {
+            let media = UdpSocket::bind((local, 0))?;
+            let port = media.local_addr()?.port();
+            if port % 2 != 0 || port == u16::MAX {
+                continue;
+            }
+            match UdpSocket::bind((local, port + 1)) {
+                Ok(control) => {
+                    let _ = setsockopt(&media, sockopt::RcvBuf, &DATAGRAMS);
+                    let ports = Ports { media: Async::new(media)?, control: Async::new(control)? };
+                    return Ok((ports, (port, port + 1)));
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// The addresses of a host. Names are looked up on a thread of their own, since that may take its time.
+async fn resolve(host: &str, port: u16, names: &Worker) -> Result<Vec<SocketAddr>, ClientError> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let host = host.to_string();
+    let job =
+        names.run(move || (host.as_str(), port).to_socket_addrs().map(|list| list.take(ADDRESSES).collect()));
+    let found: io::Result<Vec<SocketAddr>> = job.map_err(|e| ClientError::Name(e.to_string()))?.await;
+    found.map_err(|e| ClientError::Name(e.to_string()))
+}

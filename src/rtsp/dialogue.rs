@@ -292,7 +292,7 @@ impl Dialogue {
     /// A connection is there: asks for the description.
     pub fn begin(&mut self, now: Time, out: &mut Vec<u8>) {
         self.state = State::Describing;
-        self.session = None;
+        (self.session, self.timeout) = (None, SESSION);
         self.tracks.clear();
         self.speaker = None;
         (self.heard, self.bye) = (None, false);
@@ -607,7 +607,7 @@ impl Dialogue {
         }
         // Some give another id with each track; the first one is the session.
         if let Some((id, timeout)) = response.headers.session() {
-            self.timeout = timeout.filter(|t| *t > 0).unwrap_or(SESSION);
+            self.timeout = timeout.filter(|t| *t > 0).unwrap_or(self.timeout);
             if self.session.is_none() && id.len() <= 256 {
                 self.session = Some(id.to_string());
             }

@@ -315,7 +315,8 @@ impl Dialogue {
     /// Has the packets flow.
     pub fn play(&mut self, now: Time, out: &mut Vec<u8>) {
         self.began = now;
-        let mut headers = vec![("Range", "npt=0.000-".to_string())];
+        // Without a Range: to servers that can seek it is one, which fails on what is live.
+        let mut headers = Vec::new();
         self.require_back_channel(&mut headers);
         let uri = self.aggregate.clone();
         self.send(now, Method::Play, uri, headers, out);
@@ -718,8 +719,11 @@ impl Dialogue {
                 self.without_require(error)
             }
             (Method::Setup, State::SettingUp(at)) => self.setup_failed(now, at, status, error, out),
-            (Method::Play, _) if status == 457 && pending.headers.iter().any(|(n, _)| *n == "Range") => {
-                let headers = pending.headers.into_iter().filter(|(n, _)| *n != "Range").collect();
+            (Method::Play, _)
+                if matches!(status, 400 | 457) && !pending.headers.iter().any(|(n, _)| *n == "Range") =>
+            {
+                let mut headers = pending.headers;
+                headers.push(("Range", "npt=0.000-".to_string()));
                 self.send(now, Method::Play, pending.uri, headers, out);
                 Ok(Step::Wait)
             }

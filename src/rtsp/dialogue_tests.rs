@@ -404,7 +404,7 @@ fn quirk_one_track_is_refused() {
     assert_eq!(rig.dialogue.tracks().len(), 1);
 }
 
-/// Packets before the answer to PLAY; an answer that never comes; a Range that is not liked.
+/// Packets before the answer to PLAY; an answer that never comes; a Range that is missed.
 #[test]
 fn quirk_answers_to_play() {
     let ready = || {
@@ -422,9 +422,9 @@ fn quirk_answers_to_play() {
     let mut rig = ready();
     assert_eq!(rig.tick(5000), Err(DialogueError::Silent(Method::Play)));
     let mut rig = ready();
-    assert_eq!(rig.sent().headers.get("Range"), Some("npt=0.000-"));
-    assert_eq!(rig.answer("457 Invalid Range", ""), Ok(Step::Wait));
     assert_eq!(rig.sent().headers.get("Range"), None);
+    assert_eq!(rig.answer("457 Invalid Range", ""), Ok(Step::Wait));
+    assert_eq!(rig.sent().headers.get("Range"), Some("npt=0.000-"));
     assert!(rig.answer("457 Invalid Range", "").is_err());
 }
 

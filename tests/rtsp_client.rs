@@ -382,7 +382,7 @@ fn the_cameras_speaker_is_heard() {
     let medias: Vec<_> =
         producer(&stream).get("medias").unwrap().items().iter().filter_map(Value::as_str).collect();
     assert!(medias.iter().any(|m| m.contains("sendonly") && m.contains("PCMU")), "{medias:?}");
-    // A tone at 8 kHz from the demo camera.
+    // The demo camera says the seconds.
     let (status, body) =
         house.ask("POST", "/api/streams?dst=cam&src=demo:%3Faudio=ulaw%26width=64%26height=64").unwrap();
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
@@ -402,7 +402,7 @@ fn the_cameras_speaker_is_heard() {
     assert!(came.is_ok(), "nothing was heard: {:?}", house.stream());
     let sound = fs::read(&heard).unwrap();
     let different = sound.windows(2).filter(|w| w[0] != w[1]).count();
-    assert!(different > sound.len() / 10, "only silence was heard");
+    assert!(different > 200, "only silence was heard: {different}");
     // The picture went on meanwhile.
     let now = frames(&house.stream().unwrap());
     house.until("watched on", |s| frames(s) > now + 10);

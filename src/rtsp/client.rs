@@ -280,11 +280,10 @@ impl Session {
 
     /// Moves bytes until there is something to decide. May be dropped at any time and called again.
     async fn next(&mut self, feed: &mut Feed) -> Result<Step, ClientError> {
-        let mut moved = 0;
         loop {
             self.wire.flush()?;
             let now = clock::now();
-            let before = moved;
+            let mut moved = 0;
             if let Some(step) = self.wire.read(now, feed, &mut self.dialogue, &mut moved)? {
                 return Ok(step);
             }
@@ -298,12 +297,10 @@ impl Session {
             }
             if moved >= YIELD_BYTES {
                 // A socket that always has something never waits: others run too.
-                moved = 0;
                 future::yield_now().await;
-            } else if moved == before {
+            } else {
                 self.wire.flush()?;
                 self.wait(feed).await;
-                moved = 0;
             }
         }
     }
@@ -430,7 +427,7 @@ impl Wire {
     }
 
     /// Reads the connection until it has no more, something is to be decided, or others have waited
-    /// long enough.
+    /// long enough: then `moved` has reached [`YIELD_BYTES`].
     fn read(
         &mut self,
         now: Time,
@@ -438,6 +435,7 @@ impl Wire {
         dialogue: &mut Dialogue,
         moved: &mut usize,
     ) -> Result<Option<Step>, ClientError> {
+        let mut drained = false;
         loop {
             while let Some(item) = self.parser.next()? {
                 match item {
@@ -454,14 +452,17 @@ impl Wire {
                     },
                 }
             }
-            if *moved >= YIELD_BYTES {
+            if drained || *moved >= YIELD_BYTES {
                 return Ok(None);
             }
-            match self.socket.get_ref().read(self.parser.space()) {
+            let space = self.parser.space();
+            let room = space.len();
+            match self.socket.get_ref().read(space) {
                 Ok(0) => return Ok(Some(dialogue.closed()?)),
                 Ok(n) => {
                     self.parser.filled(n);
                     *moved += n;
+                    drained = n < room;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),

@@ -372,6 +372,10 @@ impl Dialogue {
         if self.plan.role == Role::Talk {
             return None;
         }
+        if self.tracks.iter().all(|t| t.codec.kind() == Kind::Data) {
+            // Events come when something happens.
+            return None;
+        }
         Some(match self.heard {
             Some(heard) => heard + if self.bye { AFTER_BYE } else { self.plan.silence },
             None if self.plan.carrier == Carrier::Udp && !self.tried_both => {

@@ -267,6 +267,118 @@ fn a_wrong_password_or_path_is_said_in_a_sentence_without_the_password() {
     }
 }
 
+/// A camera with the manners of several: sends us elsewhere first (301), knows only SHA-256 (new
+/// Hikvision OEM), checks each answer with Python's own hashes, gives another session id and channel
+/// than asked, sends packets before the answer to PLAY, line ends before `$`, junk between, asks
+/// OPTIONS of us, and notes a goodbye.
+const ODD: &str = r#"
+import hashlib, os, re, socket, struct, sys, threading, time
+listener = socket.create_server(('127.0.0.1', 0))
+print(listener.getsockname()[1], flush=True)
+h = lambda *parts: hashlib.sha256(':'.join(parts).encode()).hexdigest()
+def serve(s):
+    f, nonce, seen = s.makefile('rb'), os.urandom(8).hex(), set()
+    def say(head, body=''):
+        s.sendall(('RTSP/1.0 %s\r\nCSeq: %s\r\nContent-Length: %d\r\n\r\n%s' % (head, cseq, len(body), body)).encode())
+    def rtp(n):
+        return struct.pack('>BBHIIBBHII', 36, 4, 172, 0, 0, 0, 0, 0, 0, 0)[:4] + struct.pack('>BBHII', 128, 8, n, n * 160, 7) + bytes([n % 251]) * 160
+    while True:
+        lines = []
+        while f.peek(1)[:1] == b'$':
+            f.read(struct.unpack('>HH', f.read(4))[1])
+        while (line := f.readline()) not in (b'\r\n', b''):
+            lines.append(line.decode().strip())
+        if not lines: return
+        verb, uri = lines[0].split(' ')[:2]
+        if verb == 'RTSP/1.0':
+            print('ANSWERED', flush=True)
+            continue
+        fields = dict(l.split(': ', 1) for l in lines[1:])
+        cseq = fields['CSeq']
+        print(verb, flush=True)
+        if uri.endswith('/old'):
+            say('301 Moved\r\nLocation: ' + uri.replace('/old', '/new'))
+            return s.close()
+        auth = dict(re.findall(r'(\w+)="?([^",]+)"?', fields.get('Authorization', '')))
+        good = auth.get('nonce') == nonce and auth['uri'] == uri and auth['nc'] not in seen and auth['response'] == h(
+            h('admin', 'IP, Camera', 'pass'), nonce, auth['nc'], auth['cnonce'], 'auth', h(verb, uri))
+        if not good:
+            say('401 Unauthorized\r\nWWW-Authenticate: Basic realm="x", Digest qop="auth", realm="IP, Camera", nonce="%s", algorithm=SHA-256' % nonce)
+            continue
+        seen.add(auth['nc'])
+        if verb == 'DESCRIBE':
+            say('200 OK\r\nContent-Base: 192.168.1.1:554/new/', 'v=0\ns=\ns=x\nm=audio 0 RTP/AVP 8 \na=control:track1')
+        elif verb == 'SETUP':
+            assert uri.endswith('/new/track1'), uri
+            say('200 OK\r\nSession:  4 ;timeout=4\r\nTransport: RTP/AVP;unicast;ssrc= 7;interleaved=4')
+        elif verb == 'PLAY':
+            s.sendall(rtp(0)); say('200 OK')
+            def flow():
+                for n in range(1, 1000):
+                    s.sendall((b'\r\n' if n % 7 == 0 else b'') + (b'junk!' if n % 11 == 0 else b'') + rtp(n))
+                    if n == 20: s.sendall(b'OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n')
+                    time.sleep(0.02)
+            def flowing():
+                try: flow()
+                except OSError: pass
+            threading.Thread(target=flowing, daemon=True).start()
+        elif verb == 'OPTIONS': say('200 OK\r\nPublic: OPTIONS, GET_PARAMETER')
+        else: say('200 OK')
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn a_camera_with_odd_manners() {
+    let mut child =
+        Command::new("/usr/bin/python3").arg("-uc").arg(ODD).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let port = said.next().unwrap();
+    let seen = probe(&format!("rtsp://admin:pass@127.0.0.1:{port}/old"), 5, "/dev/shm/streamd-odd");
+    let _ = fs::remove_file("/dev/shm/streamd-odd.wav");
+    std::thread::sleep(Duration::from_millis(300));
+    let _ = child.kill();
+    let _ = child.wait();
+    let said: Vec<_> = said.collect();
+    let seen = seen.unwrap_or_else(|e| panic!("{e} {said:?}"));
+    let track = &seen.get("tracks").unwrap().items()[0];
+    assert_eq!((text(track, "codec"), int(track, "gaps")), ("PCMA", 0), "{seen:?} {said:?}");
+    assert!(int(track, "frames") > 50 && int(track, "bytes") == int(track, "frames") * 160, "{seen:?}");
+    let count = |verb: &str| said.iter().filter(|v| *v == verb).count();
+    assert!(count("GET_PARAMETER") >= 1 && count("OPTIONS") == 1, "{said:?}");
+    assert_eq!((count("ANSWERED"), count("TEARDOWN"), count("PLAY")), (1, 1, 1), "{said:?}");
+}
+
+/// Ports behind which there is no camera, or one that was taken over.
+#[test]
+fn whatever_answers_streamd_says_what_was_wrong() {
+    let endless = b"RTSP/1.0 200 OK\r\nA: ".iter().copied().chain(std::iter::repeat_n(b'a', 1 << 20));
+    let garbage = std::iter::repeat_n(b"$\x63\xff\xffxyz ", 1 << 17).flatten().copied();
+    for (answer, want) in [
+        (Vec::new(), "closed instead of an answer to DESCRIBE"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "closed instead of an answer"),
+        (endless.collect::<Vec<_>>(), "RTSP"),
+        (garbage.collect(), ""),
+        (
+            b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 99999999\r\n\r\n".to_vec(),
+            "body of 99999999 bytes",
+        ),
+        (b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n".to_vec(), "SDP without a media line"),
+        (b"RTSP/1.0 302 X\r\nCSeq: 1\r\nLocation: http://x/\r\n\r\n".to_vec(), "expected an rtsp:// address"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1000]);
+            let _ = stream.write_all(&answer);
+        });
+        let said = probe(&format!("rtsp://127.0.0.1:{port}/#backchannel=0"), 2, "/nowhere/a").unwrap_err();
+        thread.join().unwrap();
+        assert!(said.contains(want) && said.contains(&port.to_string()), "{want}: {said}");
+    }
+}
+
 /// The program itself, with what it was asked to stream.
 struct House {
     child: Child,

@@ -91,6 +91,12 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
     modules::register(&program.hall, &|_| true);
     let done = executor.block_on(watch(&program, source, seconds, save));
     let done = done.unwrap_or_else(|| Err("ended".into()));
+    // Sources that are let go say goodbye: many cameras have only three or four seats.
+    for _ in 0..100 {
+        if !executor.try_tick() {
+            break;
+        }
+    }
     let mut err = std::io::stderr();
     match done {
         Ok(report) => {

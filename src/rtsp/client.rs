@@ -108,15 +108,22 @@ pub struct House {
     pub names: Rc<Worker>,
 }
 
+/// One port, and whether it may have something: asking one that has nothing is a system call.
+struct Port {
+    socket: Async<UdpSocket>,
+    ready: bool,
+}
+
 /// The two ports of a track.
 struct Ports {
-    media: Async<UdpSocket>,
-    control: Async<UdpSocket>,
+    media: Port,
+    control: Port,
 }
 
 /// The connection and what belongs to it.
 struct Wire {
     socket: Async<TcpStream>,
+    ready: bool,
     peer: SocketAddr,
     parser: Parser,
     out: Vec<u8>,
@@ -249,8 +256,8 @@ impl Session {
         for (track, ports) in self.dialogue.tracks().iter().zip(&self.wire.ports) {
             if let Some((media, control)) = track.transport.as_ref().and_then(|t| t.server_port) {
                 let ip = self.wire.peer.ip();
-                let _ = ports.media.get_ref().send_to(&empty, (ip, media));
-                let _ = ports.control.get_ref().send_to(&report, (ip, control));
+                let _ = ports.media.socket.get_ref().send_to(&empty, (ip, media));
+                let _ = ports.control.socket.get_ref().send_to(&report, (ip, control));
             }
         }
     }
@@ -317,13 +324,14 @@ impl Session {
         }
         let Session { wire, timer, armed, .. } = self;
         poll_fn(|cx| {
-            let mut ready = wire.socket.poll_readable(cx).is_ready();
+            wire.ready |= wire.socket.poll_readable(cx).is_ready();
+            let mut ready = wire.ready;
             if !wire.out.is_empty() {
                 ready |= wire.socket.poll_writable(cx).is_ready();
             }
-            for ports in &wire.ports {
-                ready |= ports.media.poll_readable(cx).is_ready();
-                ready |= ports.control.poll_readable(cx).is_ready();
+            for port in wire.ports.iter_mut().flat_map(|p| [&mut p.media, &mut p.control]) {
+                port.ready |= port.socket.poll_readable(cx).is_ready();
+                ready |= port.ready;
             }
             if Pin::new(&mut *timer).poll(cx).is_ready() {
                 *armed = Time::ZERO;
@@ -350,7 +358,7 @@ impl Session {
                 }
             } else if let (Some((_, control)), Some(ports)) = (transport.server_port, self.wire.ports.get(at))
             {
-                let _ = ports.control.get_ref().send_to(&bytes, (self.wire.peer.ip(), control));
+                let _ = ports.control.socket.get_ref().send_to(&bytes, (self.wire.peer.ip(), control));
             }
         }
     }
@@ -407,7 +415,15 @@ impl Wire {
         socket.get_ref().set_nodelay(true)?;
         let mut parser = Parser::new(Rules::CAMERA);
         parser.reserve(BUFFER);
-        Ok(Wire { socket, peer, parser, out: Vec::new(), ports: Vec::new(), datagram: Vec::new() })
+        Ok(Wire {
+            socket,
+            ready: true,
+            peer,
+            parser,
+            out: Vec::new(),
+            ports: Vec::new(),
+            datagram: Vec::new(),
+        })
     }
 
     /// Sends what there is room for.
@@ -435,7 +451,6 @@ impl Wire {
         dialogue: &mut Dialogue,
         moved: &mut usize,
     ) -> Result<Option<Step>, ClientError> {
-        let mut drained = false;
         loop {
             while let Some(item) = self.parser.next()? {
                 match item {
@@ -452,7 +467,7 @@ impl Wire {
                     },
                 }
             }
-            if drained || *moved >= YIELD_BYTES {
+            if !self.ready || *moved >= YIELD_BYTES {
                 return Ok(None);
             }
             let space = self.parser.space();
@@ -462,10 +477,10 @@ impl Wire {
                 Ok(n) => {
                     self.parser.filled(n);
                     *moved += n;
-                    drained = n < room;
+                    self.ready = n == room;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.ready = false,
                 // A reset may follow a refusal, and then the camera is asked again for less.
                 Err(e) => return dialogue.closed().map(Some).map_err(|_| e.into()),
             }
@@ -484,11 +499,11 @@ impl Wire {
             return Ok(());
         }
         self.datagram.resize(DATAGRAM, 0);
-        for (at, ports) in self.ports.iter().enumerate() {
+        for (at, ports) in self.ports.iter_mut().enumerate() {
             let source = dialogue.tracks().get(at).and_then(|t| t.transport.as_ref()?.source);
-            for (socket, control) in [(&ports.control, true), (&ports.media, false)] {
-                while *moved < 2 * YIELD_BYTES {
-                    match socket.get_ref().recv_from(&mut self.datagram) {
+            for (port, control) in [(&mut ports.control, true), (&mut ports.media, false)] {
+                while port.ready && *moved < 2 * YIELD_BYTES {
+                    match port.socket.get_ref().recv_from(&mut self.datagram) {
                         Ok((n, from)) => {
                             *moved += n.max(64);
                             let known = from.ip() == self.peer.ip() || source == Some(from.ip());
@@ -499,7 +514,7 @@ impl Wire {
                         // A port that is not open yet is told by ICMP; the next datagram may come.
                         Err(e)
                             if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {}
-                        Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                        Err(e) if e.kind() == ErrorKind::WouldBlock => port.ready = false,
                         Err(e) => return Err(e.into()),
                     }
                 }
@@ -522,7 +537,8 @@ impl Ports {
             match UdpSocket::bind((local, port + 1)) {
                 Ok(control) => {
                     let _ = setsockopt(&media, sockopt::RcvBuf, &DATAGRAMS);
-                    let ports = Ports { media: Async::new(media)?, control: Async::new(control)? };
+                    let open = |socket| Ok::<_, io::Error>(Port { socket: Async::new(socket)?, ready: true });
+                    let ports = Ports { media: open(media)?, control: open(control)? };
                     return Ok((ports, (port, port + 1)));
                 }
                 Err(e) => last = e,

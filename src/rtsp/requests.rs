@@ -18,10 +18,14 @@ use crate::net::sdp::Description;
 use crate::net::users::{Door, Role, User};
 use crate::stream::{self, AttachError, Stream, Voice};
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::rc::Rc;
 
 /// What those hear who come before anybody has a key.
 const SHUT: &str = "nobody has a key yet: set a user first, in the web page or with streamd ctl passwd";
+
+/// A future whose code stands once.
+type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 impl Connection {
     /// Answers one request.
@@ -116,64 +120,74 @@ impl Connection {
         Ok(stream)
     }
 
-    async fn open(
-        &self,
-        request: &Request,
-        stream: &Rc<Stream>,
-        name: &str,
-        query: &str,
-        target: &Target,
-        user: &User,
-    ) -> Result<View, Reply> {
-        let filter = Filter::parse(query, &self.server.settings().default_query);
-        let filter = filter.map_err(|e| refused(request, 400, &e.to_string()))?;
-        let peer = stream::Peer {
-            format: "rtsp",
-            protocol: "rtsp+tcp",
-            remote: self.remote(),
-            agent: self.agent.clone(),
-            source: filter.source.clone().unwrap_or_default(),
-        };
-        let asked = filter.speaker;
-        let mut view =
-            View::open(&self.server, stream, name, query, filter, peer).await.map_err(|error| {
-                let status = match error {
-                    AttachError::NoSource | AttachError::Codecs { .. } => 404,
-                    AttachError::Sources(_) => 503,
-                    AttachError::Full(_) | AttachError::Busy => 453,
-                };
-                log::warn!(target: "rtsp", "{}: {name}: {error}", self.remote());
-                Reply::to(request, status)
-            })?;
-        if (asked || target.back_channel) && user.may(Role::Talk, Some(stream.name())) {
-            let control = ["trackID=", &view.ports.len().to_string()].concat();
-            view.back = Back::find(stream, control, target.back_channel).await;
-        }
-        if target.back_channel && view.back.is_none() {
-            return Err(Reply::to(request, 551).header("Unsupported", session::BACK_CHANNEL));
-        }
-        Ok(view)
+    /// Boxed: DESCRIBE and SETUP share its code.
+    fn open<'a>(
+        &'a self,
+        request: &'a Request,
+        stream: &'a Rc<Stream>,
+        name: &'a str,
+        query: &'a str,
+        target: &'a Target,
+        user: &'a User,
+    ) -> Later<'a, Result<View, Reply>> {
+        Box::pin(async move {
+            let filter = Filter::parse(query, &self.server.settings().default_query);
+            let filter = filter.map_err(|e| refused(request, 400, &e.to_string()))?;
+            let peer = stream::Peer {
+                format: "rtsp",
+                protocol: "rtsp+tcp",
+                remote: self.remote(),
+                agent: self.agent.clone(),
+                source: filter.source.clone().unwrap_or_default(),
+            };
+            let asked = filter.speaker;
+            let mut view =
+                View::open(&self.server, stream, name, query, filter, peer).await.map_err(|error| {
+                    let status = match error {
+                        AttachError::NoSource | AttachError::Codecs { .. } => 404,
+                        AttachError::Sources(_) => 503,
+                        AttachError::Full(_) | AttachError::Busy => 453,
+                    };
+                    log::warn!(target: "rtsp", "{}: {name}: {error}", self.remote());
+                    Reply::to(request, status)
+                })?;
+            if (asked || target.back_channel) && user.may(Role::Talk, Some(stream.name())) {
+                let control = ["trackID=", &view.ports.len().to_string()].concat();
+                view.back = Back::find(stream, control, target.back_channel).await;
+            }
+            if target.back_channel && view.back.is_none() {
+                return Err(Reply::to(request, 551).header("Unsupported", session::BACK_CHANNEL));
+            }
+            Ok(view)
+        })
     }
 
     /// Takes the speaker if this request sets it up; 453 while somebody else speaks.
-    async fn take_speaker(&self, live: &Live, request: &Request, target: &Target) -> Result<(), Reply> {
-        let stream = {
-            let view = live.view.borrow();
-            let Some(view) = view.as_ref() else { return Ok(()) };
-            let Some(back) = view.back.as_ref().filter(|b| !b.is_on()) else { return Ok(()) };
-            if target.track().is_none_or(|(_, _, control)| control != back.control) {
-                return Ok(());
+    fn take_speaker<'a>(
+        &'a self,
+        live: &'a Live,
+        request: &'a Request,
+        target: &'a Target,
+    ) -> Later<'a, Result<(), Reply>> {
+        Box::pin(async move {
+            let stream = {
+                let view = live.view.borrow();
+                let Some(view) = view.as_ref() else { return Ok(()) };
+                let Some(back) = view.back.as_ref().filter(|b| !b.is_on()) else { return Ok(()) };
+                if target.track().is_none_or(|(_, _, control)| control != back.control) {
+                    return Ok(());
+                }
+                view.stream.clone()
+            };
+            let talk = stream.talk(&[], Voice::Live).await.map_err(|error| {
+                log::info!(target: "rtsp", "{}: {error}", self.remote());
+                Reply::to(request, 453)
+            })?;
+            if let Some(back) = live.view.borrow_mut().as_mut().and_then(|v| v.back.as_mut()) {
+                back.begin(&self.server.hall, &stream, talk);
             }
-            view.stream.clone()
-        };
-        let talk = stream.talk(&[], Voice::Live).await.map_err(|error| {
-            log::info!(target: "rtsp", "{}: {error}", self.remote());
-            Reply::to(request, 453)
-        })?;
-        if let Some(back) = live.view.borrow_mut().as_mut().and_then(|v| v.back.as_mut()) {
-            back.begin(&self.server.hall, &stream, talk);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     async fn describe(&mut self, request: &Request, target: &Target, user: &User) -> Result<Reply, Reply> {

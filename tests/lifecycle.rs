@@ -212,8 +212,10 @@ fn nothing_to_serve_is_an_end_and_not_a_loop() {
     let folder = Folder::new();
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port();
-    let path =
-        folder.write("a.yaml", format!("api: {{listen: \"127.0.0.1:{port}\"}}\nrtsp: {{listen: \"\"}}\nctl: {{socket: \"\"}}\n"));
+    let path = folder.write(
+        "a.yaml",
+        format!("api: {{listen: \"127.0.0.1:{port}\"}}\nrtsp: {{listen: \"\"}}\nctl: {{socket: \"\"}}\n"),
+    );
     let run = run(&["-c", path.to_str().unwrap()], "");
     assert_eq!(run.code, 1);
     assert!(run.err.contains("api.listen"), "{}", run.err);
@@ -384,7 +386,8 @@ fn it_ends_within_a_second_and_leaves_nothing() {
 #[test]
 fn a_second_one_does_not_take_the_first_ones_socket() {
     let it = Streamd::start(DEMO);
-    let path = it.folder.write("second.yaml", head(&it.folder) + "api: {listen: \"\"}\nrtsp: {listen: \"\"}\n");
+    let path =
+        it.folder.write("second.yaml", head(&it.folder) + "api: {listen: \"\"}\nrtsp: {listen: \"\"}\n");
     let second = run(&["-c", path.to_str().unwrap()], "");
     assert_eq!(second.code, 1, "{}", second.err);
     assert_eq!(it.ctl(&["status"]).code, 0);

@@ -128,8 +128,12 @@ fn announce(program: &Rc<Program>) {
     for line in program.listening.borrow().iter() {
         let _ = writeln!(out, "  {line}");
     }
+    let rtsp = program.listening.borrow().iter().find_map(|l| l.strip_prefix("RTSP ").map(str::to_owned));
     for stream in program.hall.streams() {
-        let _ = writeln!(out, "  stream {}", stream.name());
+        let mut name = String::new();
+        crate::net::http::percent_encode(&mut name, stream.name());
+        let url = rtsp.as_ref().map_or(String::new(), |base| format!(": {base}{name}"));
+        let _ = writeln!(out, "  stream {}{url}", stream.name());
     }
     for line in program.faults().iter() {
         let _ = writeln!(out, "  off: {}", program.loaded().secrets.mask(line));

@@ -116,7 +116,7 @@ impl Intake {
         let desk = Desk {
             depay,
             options,
-            route,
+            route: Route::Stream,
             payload_type: format.payload_type,
             others: others.collect(),
             reception: Reception::default(),
@@ -125,8 +125,17 @@ impl Intake {
             odd: 0,
             faults: Faults::default(),
         };
-        let reorder = (route == Route::Datagram).then(|| Reorder::new(DEFAULT_PACKETS, DEFAULT_WAIT));
-        Ok(Intake { reorder, desk })
+        let mut intake = Intake { reorder: None, desk };
+        intake.travel(route);
+        Ok(intake)
+    }
+
+    /// Packets come this way from now on: a publisher says what it sends before it says how.
+    pub fn travel(&mut self, route: Route) {
+        if self.desk.route != route {
+            self.desk.route = route;
+            self.reorder = (route == Route::Datagram).then(|| Reorder::new(DEFAULT_PACKETS, DEFAULT_WAIT));
+        }
     }
 
     /// An RTP packet came. False if it is none.

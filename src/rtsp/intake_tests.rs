@@ -87,6 +87,21 @@ fn datagrams_in_another_order_make_the_same_pictures() {
     assert_eq!((rig.frames().len(), rig.intake.lost()), (30, 0));
 }
 
+/// A publisher announces before it says that it sends by UDP.
+#[test]
+fn a_route_that_is_told_later_is_taken() {
+    let mut rig = Rig::video(Route::Stream);
+    let mut all: Vec<_> = (0..30).flat_map(|n| rig.picture(n)).collect();
+    for three in all.chunks_mut(3).skip(1) {
+        three.reverse();
+    }
+    for (i, packet) in all.iter().enumerate() {
+        rig.intake.travel(Route::Datagram);
+        rig.intake.rtp(ms(5000 + i as u64 * 10), packet);
+    }
+    assert_eq!((rig.frames().len(), rig.intake.lost()), (30, 0));
+}
+
 #[test]
 fn after_a_loss_nothing_broken_is_shown_and_the_gap_is_marked() {
     let mut rig = Rig::video(Route::Datagram);

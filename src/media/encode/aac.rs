@@ -67,7 +67,7 @@ impl Encoder {
 #[allow(clippy::float_arithmetic)]
 mod tests {
     use super::super::{Encoder, Error, tests::tone};
-    use crate::media::aac::{Adts, AudioConfig};
+    use crate::media::aac::AudioConfig;
     use crate::media::testing::Rng;
 
     #[test]
@@ -132,32 +132,6 @@ mod tests {
                 enc.encode(&pcm, &mut |_| n += 1).unwrap();
             }
             assert_eq!(n, 40);
-        }
-    }
-
-    /// Run by hand: writes a few files to AAC_OUT for a foreign decoder to judge.
-    #[test]
-    #[ignore = "writes files for a foreign decoder"]
-    fn write_adts_files() {
-        let Some(folder) = std::env::var_os("AAC_OUT") else { return };
-        for (rate, channels, bitrate) in [
-            (8000, 1, 16_000),
-            (16000, 1, 32_000),
-            (44100, 2, 96_000),
-            (48000, 1, 64_000),
-            (48000, 2, 128_000),
-        ] {
-            let mut enc = Encoder::aac(rate, channels, bitrate).unwrap();
-            let config = AudioConfig::parse(enc.config()).unwrap();
-            let mut file = vec![];
-            let pcm = tone(rate, channels, 1000.0, rate as usize * 10);
-            enc.encode(&pcm, &mut |p| {
-                file.extend_from_slice(&Adts::new(&config, p.data.len()).unwrap().emit());
-                file.extend_from_slice(p.data);
-            })
-            .unwrap();
-            let name = format!("{rate}-{channels}.aac");
-            std::fs::write(std::path::Path::new(&folder).join(name), file).unwrap();
         }
     }
 }

@@ -5,14 +5,15 @@
 //!
 //! ```text
 //! app                       configuration, start-up, command line, log; the one table of modules
-//! device                    what the camera itself offers: sources and the speaker
+//! device  rtsp              what the camera itself offers  |  one folder for each protocol
 //! stream  motion            the hall: tracks, readers, matching, reconnect; the event bus
 //! net  container            sockets, HTTP, users, workers  |  files and byte streams to frames
 //! media                     what flows: codec, time; what is inside it
 //! ```
 //!
-//! A new protocol is one folder beside `device` (its feature, its row in `app::modules`, its table
-//! in `app::config`); a new kind of source is one file in `device` and one row in the same table.
+//! A new protocol is one folder beside `device`, one feature, its rows in `app::modules` and its table
+//! in `app::config::sections`, and one file in `app` that starts it (`app::program::Service`). A new
+//! kind of source is one file in `device` and a row in `app::modules`.
 #![warn(missing_docs)]
 
 pub mod app;

@@ -1,6 +1,7 @@
 //! The one table of what is compiled in. A new source or protocol is a row here: what serves it,
 //! which schemes it dials, and which codecs it gives and takes. `docs/formats.md` is made from it.
 
+use super::program::{Compiled, Service};
 #[cfg(any(feature = "demo", feature = "file"))]
 use crate::device;
 #[allow(unused_imports)] // a small build names few of them
@@ -98,6 +99,17 @@ pub const FORMATS: &[Format] = &[
     Format { name: "probe", module: "probe", gives: &[], speaker: &[], takes: CodecId::ALL },
     Format { name: "preload", module: "preload", gives: &[], speaker: &[], takes: CodecId::ALL },
 ];
+
+/// Servers that are compiled in, in the order in which they start.
+const SERVICES: &[fn() -> Rc<dyn Service>] = &[
+    #[cfg(feature = "rtsp")]
+    || Rc::new(super::rtsp::Rtsp::default()),
+];
+
+/// What the program has to know of all this.
+pub fn compiled() -> Compiled {
+    Compiled { names: names(), services: SERVICES.iter().map(|make| make()).collect() }
+}
 
 /// Modules that can be started, for `app.modules` and for what the configuration may speak of.
 pub fn names() -> Vec<&'static str> {

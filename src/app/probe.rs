@@ -87,7 +87,7 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
     }
     configure_log(&config);
     let executor = Rc::new(LocalExecutor::new());
-    let program = Program::new(executor.clone(), arguments.to_vec(), loaded);
+    let program = Program::new(executor.clone(), arguments.to_vec(), loaded, modules::compiled());
     modules::register(&program.hall, &|_| true);
     let done = executor.block_on(watch(&program, source, seconds, save));
     let done = done.unwrap_or_else(|| Err("ended".into()));

@@ -3,7 +3,7 @@
 
 use super::config::keys::Address;
 use super::config::{Config, Loaded, World, diff, load};
-use super::{log as logging, modules};
+use super::log as logging;
 use crate::media::{Kind, Time};
 use crate::motion::{Bus, Event, What};
 use crate::net::auth::Authenticator;
@@ -34,6 +34,35 @@ pub enum End {
     Restart,
 }
 
+/// A protocol's server as part of the program, beside the API.
+pub trait Service {
+    /// The module's name, and that of its section.
+    fn name(&self) -> &'static str;
+
+    /// Starts it as configured; what ran before ends. What cannot start says why.
+    fn start(&self, program: &Rc<Program>, config: &Config);
+
+    /// Applies what needs no restart.
+    fn set(&self, config: &Config);
+
+    /// Ends it and closes all its connections.
+    fn stop(&self);
+
+    /// Whether it was started.
+    fn is_on(&self) -> bool;
+
+    /// Whether it listens anywhere.
+    fn serves(&self) -> bool;
+}
+
+/// What is compiled in: the names of the modules, and the servers among them.
+pub struct Compiled {
+    /// What `app.modules` and the configuration may speak of.
+    pub names: Vec<&'static str>,
+    /// The servers, in the order in which they start.
+    pub services: Vec<Rc<dyn Service>>,
+}
+
 /// Everything that runs.
 pub struct Program {
     /// The executor that everything runs on.
@@ -59,8 +88,8 @@ pub struct Program {
     /// What stays off, and why: the part of the configuration, and a sentence.
     faults: RefCell<Vec<(String, String)>>,
     preloads: RefCell<Vec<Preload>>,
-    #[cfg(feature = "rtsp")]
-    rtsp: super::rtsp::Service,
+    names: Vec<&'static str>,
+    services: Vec<Rc<dyn Service>>,
     limits: Rc<Limits>,
     end: Cell<Option<End>>,
     waiting: RefCell<Option<Waker>>,
@@ -81,7 +110,12 @@ struct Limits {
 
 impl Program {
     /// Everything in its place, nothing started.
-    pub fn new(executor: Executor, arguments: Vec<String>, loaded: Loaded) -> Rc<Program> {
+    pub fn new(
+        executor: Executor,
+        arguments: Vec<String>,
+        loaded: Loaded,
+        compiled: Compiled,
+    ) -> Rc<Program> {
         let limits = Rc::new(Limits::default());
         let bounds = {
             let limits = limits.clone();
@@ -123,8 +157,8 @@ impl Program {
             listening: RefCell::default(),
             faults: RefCell::default(),
             preloads: RefCell::default(),
-            #[cfg(feature = "rtsp")]
-            rtsp: super::rtsp::Service::default(),
+            names: compiled.names,
+            services: compiled.services,
             limits,
             end: Cell::new(None),
             waiting: RefCell::default(),
@@ -174,8 +208,9 @@ impl Program {
         }
         self.open_control(&config);
         self.open_api(&config);
-        #[cfg(feature = "rtsp")]
-        self.rtsp.start(self, &config);
+        for service in &self.services {
+            service.start(self, &config);
+        }
         for (name, query) in &config.preload {
             self.preload(name, Some(query));
         }
@@ -369,18 +404,15 @@ impl Program {
 
     /// Whether anything at all is served.
     pub fn serves(&self) -> bool {
-        #[cfg(feature = "rtsp")]
-        if self.rtsp.serves() {
-            return true;
-        }
-        !self.listeners.borrow().is_empty() || self.control_door.borrow().is_some()
+        self.services.iter().any(|s| s.serves())
+            || !self.listeners.borrow().is_empty()
+            || self.control_door.borrow().is_some()
     }
 
     /// Reads the configuration again and applies what has changed; what was wrong, if anything.
     pub fn reload(self: &Rc<Program>) -> Result<(), String> {
-        let names = modules::names();
         let env = |name: &str| std::env::var(name).ok();
-        let world = World { env: &env, modules: &names };
+        let world = World { env: &env, modules: &self.names };
         let loaded = load(&self.arguments, &world);
         let errors = loaded.problems.iter().filter(|p| p.severity == super::config::Severity::Error);
         let mut wrong: Vec<String> = errors.map(|p| p.to_string()).collect();
@@ -441,11 +473,12 @@ impl Program {
         } else if changes.touches("api") {
             self.router.set_allowed(config.api.allow_paths.clone());
         }
-        #[cfg(feature = "rtsp")]
-        if changes.restarts("rtsp") || config.starts("rtsp") != self.rtsp.is_on() {
-            self.rtsp.start(self, &config);
-        } else {
-            self.rtsp.set(&config);
+        for service in &self.services {
+            if changes.restarts(service.name()) || config.starts(service.name()) != service.is_on() {
+                service.start(self, &config);
+            } else {
+                service.set(&config);
+            }
         }
         for name in &changes.preload {
             let query = config.preload.iter().find(|(n, _)| n == name).map(|(_, q)| q.as_str());
@@ -497,8 +530,9 @@ impl Program {
     pub fn close(&self) {
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
         drop((listeners, self.control_door.take(), preloads));
-        #[cfg(feature = "rtsp")]
-        self.rtsp.stop();
+        for service in &self.services {
+            service.stop();
+        }
         self.hall.end();
     }
 }

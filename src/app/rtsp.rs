@@ -2,7 +2,7 @@
 //! it cannot.
 
 use super::config::Config;
-use super::program::Program;
+use super::program::{Program, Service};
 use crate::net::auth::Offer;
 use crate::net::users::Door;
 use crate::rtsp::server::{Listening, Server, Settings};
@@ -11,14 +11,17 @@ use std::rc::Rc;
 
 /// The server, if it is on.
 #[derive(Default)]
-pub struct Service {
+pub struct Rtsp {
     server: RefCell<Option<Rc<Server>>>,
     listeners: RefCell<Vec<Listening>>,
 }
 
-impl Service {
-    /// Starts it as configured; what ran before ends.
-    pub fn start(&self, program: &Rc<Program>, config: &Config) {
+impl Service for Rtsp {
+    fn name(&self) -> &'static str {
+        "rtsp"
+    }
+
+    fn start(&self, program: &Rc<Program>, config: &Config) {
         self.stop();
         program.forget_faults("rtsp");
         program.listening.borrow_mut().retain(|l| !l.starts_with("RTSP "));
@@ -63,8 +66,7 @@ impl Service {
         }
     }
 
-    /// Applies what needs no restart.
-    pub fn set(&self, config: &Config) {
+    fn set(&self, config: &Config) {
         let Some(server) = self.server.borrow().clone() else { return };
         let offer = Offer {
             basic: config.rtsp.auth == "basic",
@@ -75,19 +77,16 @@ impl Service {
         server.set(settings(config));
     }
 
-    /// Ends it and closes all connections.
-    pub fn stop(&self) {
+    fn stop(&self) {
         let (listeners, server) = (self.listeners.take(), self.server.take());
         drop((listeners, server));
     }
 
-    /// Whether it was started.
-    pub fn is_on(&self) -> bool {
+    fn is_on(&self) -> bool {
         self.server.borrow().is_some()
     }
 
-    /// Whether it listens anywhere.
-    pub fn serves(&self) -> bool {
+    fn serves(&self) -> bool {
         !self.listeners.borrow().is_empty()
     }
 }

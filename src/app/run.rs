@@ -35,7 +35,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     let mut wrong = loaded.has_errors();
     let config = loaded.config.clone();
     let executor = Rc::new(LocalExecutor::new());
-    let program = Program::new(executor.clone(), arguments, loaded);
+    let program = Program::new(executor.clone(), arguments, loaded, modules::compiled());
     modules::register(&program.hall, &|module| config.starts(module));
     if strict {
         for sentence in program.wrong_sources(&config) {
@@ -156,7 +156,7 @@ pub fn check(arguments: &[String]) -> Exit {
     }
     // what only the sources themselves can tell
     let executor = Rc::new(LocalExecutor::new());
-    let program = Program::new(executor, arguments.to_vec(), loaded);
+    let program = Program::new(executor, arguments.to_vec(), loaded, modules::compiled());
     let config = program.loaded().config.clone();
     modules::register(&program.hall, &|module| config.starts(module));
     for sentence in program.wrong_sources(&config) {

@@ -49,7 +49,7 @@ pub const SOURCES: &[SourceKind] = &[
     SourceKind {
         module: "file",
         schemes: &["file"],
-        connect: |hall| Rc::new(device::file::Files::new(hall.worker().clone())),
+        connect: |hall| Rc::new(device::file::Files::new(hall.slow().clone())),
         example: "file:/media/bell.wav",
     },
     #[cfg(feature = "rtsp")]

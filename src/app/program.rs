@@ -12,6 +12,7 @@ use crate::net::http::{Listening, Router, Server, Settings};
 use crate::net::mask::mask_url;
 use crate::net::socket::Listener;
 use crate::net::users::{Door, Role, Roles, User, Users};
+use crate::net::worker::Worker;
 use crate::stream::{Bounds, Executor, Hall, Holder, SourceSpec, Wish};
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -75,6 +76,8 @@ pub struct Program {
     pub keeper: Rc<Authenticator>,
     /// The ways into the API.
     pub router: Rc<Router>,
+    /// For what would hold the loop: flash, SD card, big numbers.
+    pub slow: Rc<Worker>,
     /// When it started.
     pub started: Time,
     arguments: Vec<String>,
@@ -122,6 +125,7 @@ impl Program {
             Rc::new(move |kind| track_bounds(kind, limits.track.get()))
         };
         let hall = Hall::new(executor.clone(), bounds);
+        let slow = hall.slow().clone();
         let mut secret = [0; 32];
         if getrandom::fill(&mut secret).is_err() {
             // without randomness nonces are guessable, which costs replay protection, not the door
@@ -147,6 +151,7 @@ impl Program {
             bus,
             keeper,
             router,
+            slow,
             started: clock::now(),
             arguments,
             loaded: RefCell::new(loaded),

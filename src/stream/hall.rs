@@ -17,7 +17,7 @@ pub const SOURCES: usize = 16;
 /// Viewers of one stream.
 pub const VIEWERS: usize = 128;
 
-/// Frames of sound that wait for the worker, and the stack that its codecs need.
+/// Jobs that wait for a worker, and the stack that codecs and parsers need.
 const JOBS: usize = 16;
 const STACK: usize = 256 * 1024;
 
@@ -29,6 +29,7 @@ struct Scheme {
 /// Every stream of the program.
 pub struct Hall {
     context: Context,
+    slow: Rc<Worker>,
     ids: Rc<Cell<u32>>,
     schemes: RefCell<Vec<Scheme>>,
     streams: RefCell<Vec<Rc<Stream>>>,
@@ -40,6 +41,7 @@ impl Hall {
         let worker = Rc::new(Worker::new("media", JOBS, STACK));
         Rc::new(Hall {
             context: Context { executor, bounds, worker },
+            slow: Rc::new(Worker::new("slow", JOBS, STACK)),
             ids: Rc::default(),
             schemes: RefCell::default(),
             streams: RefCell::default(),
@@ -72,9 +74,14 @@ impl Hall {
         self.connector(spec)?.check(spec)
     }
 
-    /// The worker for media: codecs and files.
+    /// The worker for software codecs.
     pub fn worker(&self) -> &Rc<Worker> {
         &self.context.worker
+    }
+
+    /// The worker for flash and SD card.
+    pub fn slow(&self) -> &Rc<Worker> {
+        &self.slow
     }
 
     /// The executor that the hall runs on.

@@ -2,7 +2,7 @@
 
 use super::Routes;
 use crate::app::config::replace::{self, Rejected, approve};
-use crate::app::config::sources::{Loaded, World, read_text};
+use crate::app::config::sources::{World, load, read_text};
 use crate::app::config::text::Text;
 use crate::app::config::write::{self, New};
 use crate::app::config::yaml::{Node, Value, parse};
@@ -36,12 +36,8 @@ fn target(program: &Program) -> Option<PathBuf> {
 }
 
 fn rejected(why: Rejected) -> Response {
-    let status = match &why {
-        Rejected::Guarded(_) => 403,
-        Rejected::Write(_) => 500,
-        _ => 400,
-    };
-    Response::error(status, &why.to_string())
+    let (status, sentence) = refused(&why);
+    Response::error(status, &sentence)
 }
 
 fn with_world<T>(f: impl FnOnce(&World<'_>) -> T) -> T {
@@ -50,26 +46,58 @@ fn with_world<T>(f: impl FnOnce(&World<'_>) -> T) -> T {
     f(&World { env: &env, modules: &names })
 }
 
+/// What crosses from the worker when nothing was written: the status and the sentence.
+type Refused = (u16, String);
+
+fn refused(why: &Rejected) -> Refused {
+    let status = match why {
+        Rejected::Guarded(_) => 403,
+        Rejected::Write(_) => 500,
+        _ => 400,
+    };
+    (status, why.to_string())
+}
+
+/// Does what writes to flash on the worker for it, and then goes over to what stands in the file.
+async fn written(
+    program: &Rc<Program>,
+    job: impl FnOnce(&World<'_>) -> Result<(), Rejected> + Send + 'static,
+) -> Result<(), Response> {
+    let job = move || with_world(job).map_err(|why| refused(&why));
+    match program.slow.run(job) {
+        Ok(done) => done.await.map_err(|(status, sentence)| Response::error(status, &sentence))?,
+        Err(busy) => return Err(Response::error(503, &busy.to_string())),
+    }
+    // everything was checked before it was written; what came after it is the next change's business
+    program.apply(with_world(|world| load(program.arguments(), world)));
+    Ok(())
+}
+
+/// A key's path, and its new value; none removes it.
+pub type Edit = (Vec<String>, Option<New>);
+
+/// The edit of one key.
+pub fn edit(path: &[&str], new: Option<New>) -> Edit {
+    (path.iter().map(|&part| part.to_owned()).collect(), new)
+}
+
 /// Changes keys of the file, if there is one; without one the change lives until the end.
-pub fn change(program: &Rc<Program>, edits: &[(&[&str], Option<New>)]) -> Result<(), Response> {
+pub async fn change(program: &Rc<Program>, edits: Vec<Edit>) -> Result<(), Response> {
     let Some(path) = target(program) else { return Ok(()) };
     let arguments = program.arguments().to_vec();
-    let mut checked: Option<Loaded> = None;
-    let changed = with_world(|world| {
-        write::change::<Rejected>(&path, &|name| world.lookup(name), edits, &mut |before, after| {
-            checked = Some(approve(&arguments, world, before, after, false)?);
-            Ok(())
+    written(program, move |world| {
+        let paths: Vec<(Vec<&str>, Option<New>)> = edits
+            .iter()
+            .map(|(path, new)| (path.iter().map(String::as_str).collect(), new.clone()))
+            .collect();
+        let edits: Vec<(&[&str], Option<New>)> =
+            paths.iter().map(|(p, n)| (p.as_slice(), n.clone())).collect();
+        write::change::<Rejected>(&path, &|name| world.lookup(name), &edits, &mut |before, after| {
+            approve(&arguments, world, before, after, false).map(|_| ())
         })
-    });
-    match changed {
-        Ok(_) => {
-            if let Some(loaded) = checked {
-                program.apply(loaded);
-            }
-            Ok(())
-        }
-        Err(why) => Err(rejected(why)),
-    }
+        .map(|_| ())
+    })
+    .await
 }
 
 async fn get(program: Rc<Program>, _: Request) -> Response {
@@ -94,22 +122,22 @@ async fn post(program: Rc<Program>, request: Request) -> Response {
     };
     let old = read_text(&path).unwrap_or_default();
     let arguments = program.arguments().to_vec();
-    let taken = with_world(|world| -> Result<Loaded, Rejected> {
+    let checked = with_world(|world| -> Result<String, Rejected> {
         let text = replace::unmask(&posted, &old, &|name| world.lookup(name))?;
         let loaded = approve(&arguments, world, &old, &text, true)?;
         let wrong = program.wrong_sources(&loaded.config);
         if !wrong.is_empty() {
             return Err(Rejected::Sources(loaded.secrets.mask(&wrong.join("\n")).into_owned()));
         }
-        write::replace_file(&path, &text)?;
-        Ok(loaded)
+        Ok(text)
     });
-    match taken {
-        Ok(loaded) => {
-            program.apply(loaded);
-            Response::text("OK")
-        }
-        Err(why) => rejected(why),
+    let text = match checked {
+        Ok(text) => text,
+        Err(why) => return rejected(why),
+    };
+    match written(&program, move |_| write::replace_file(&path, &text).map_err(Rejected::from)).await {
+        Ok(()) => Response::text("OK"),
+        Err(refusal) => refusal,
     }
 }
 
@@ -130,16 +158,13 @@ async fn patch(program: Rc<Program>, request: Request) -> Response {
     if edits.is_empty() {
         return Response::error(400, "expected a map of keys to change");
     }
-    let paths: Vec<(Vec<&str>, Option<New>)> =
-        edits.iter().map(|(path, new)| (path.iter().map(String::as_str).collect(), new.clone())).collect();
-    let edits: Vec<(&[&str], Option<New>)> = paths.iter().map(|(p, n)| (p.as_slice(), n.clone())).collect();
-    match change(&program, &edits) {
+    match change(&program, edits).await {
         Ok(()) => Response::text("OK"),
         Err(refusal) => refusal,
     }
 }
 
-fn collect(node: &Node, path: &mut Vec<String>, edits: &mut Vec<(Vec<String>, Option<New>)>) {
+fn collect(node: &Node, path: &mut Vec<String>, edits: &mut Vec<Edit>) {
     match &node.value {
         Value::Map(entries) if path.len() < 8 => {
             for entry in entries {
@@ -173,7 +198,7 @@ async fn setup(program: Rc<Program>, request: Request) -> Response {
     let Some(password) = from_json() else {
         return Response::error(400, "expected {\"password\":\"…\"}");
     };
-    match set_admin(&program, &password) {
+    match set_admin(&program, &password).await {
         Ok(kept) => Response::text(if kept {
             "OK"
         } else {
@@ -184,7 +209,7 @@ async fn setup(program: Rc<Program>, request: Request) -> Response {
 }
 
 /// Sets the admin's password; whether it is kept in a file.
-pub fn set_admin(program: &Rc<Program>, password: &str) -> Result<bool, Response> {
+pub async fn set_admin(program: &Rc<Program>, password: &str) -> Result<bool, Response> {
     if password.chars().count() < 8 || password.len() > 128 || password.chars().any(char::is_control) {
         return Err(Response::error(400, "a password needs 8 to 128 characters"));
     }
@@ -213,7 +238,7 @@ pub fn set_admin(program: &Rc<Program>, password: &str) -> Result<bool, Response
     );
     let kept = target(program).is_some();
     if kept {
-        change(program, &[(&["users"], Some(New::List(rows)))])?;
+        change(program, vec![edit(&["users"], Some(New::List(rows)))]).await?;
     } else {
         program.add_admin(password);
     }

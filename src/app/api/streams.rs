@@ -1,7 +1,7 @@
 //! `/api/streams`, `/api/preload`, `/api/viewers`: what there is, who watches, and changing it.
 
 use super::Routes;
-use super::config::change;
+use super::config::{change, edit};
 use crate::app::config::guard::runs_program;
 use crate::app::config::write::New;
 use crate::app::program::{Program, wishes_of};
@@ -292,7 +292,7 @@ async fn put(program: Rc<Program>, request: Request) -> Response {
         [one] => New::text(one),
         many => New::list(many),
     };
-    let kept = change(&program, &[(&["streams", &name], Some(new))]);
+    let kept = change(&program, vec![edit(&["streams", &name], Some(new))]).await;
     if let Err(refusal) = kept {
         return refusal;
     }
@@ -343,17 +343,16 @@ async fn delete(program: Rc<Program>, request: Request) -> Response {
         return not_found(name);
     }
     let preloaded = program.loaded().config.preload.iter().any(|(n, _)| n == name);
-    let mut edits: Vec<(&[&str], Option<New>)> = Vec::new();
-    let (stream, preload) = (["streams", name], ["preload", name]);
+    let mut edits = Vec::new();
     // what would keep it running goes first, or the next start had a reason to complain
     if preloaded {
-        edits.push((&preload, None));
+        edits.push(edit(&["preload", name], None));
     }
     if configured {
-        edits.push((&stream, None));
+        edits.push(edit(&["streams", name], None));
     }
     if !edits.is_empty()
-        && let Err(refusal) = change(&program, &edits)
+        && let Err(refusal) = change(&program, edits).await
     {
         return refusal;
     }
@@ -445,7 +444,7 @@ async fn put_preload(program: Rc<Program>, request: Request) -> Response {
         }
     }
     let value = if query.is_empty() { New::Null } else { New::text(&query) };
-    if let Err(refusal) = change(&program, &[(&["preload", name], Some(value))]) {
+    if let Err(refusal) = change(&program, vec![edit(&["preload", name], Some(value))]).await {
         return refusal;
     }
     program.preload(name, Some(&query));
@@ -459,7 +458,7 @@ async fn delete_preload(program: Rc<Program>, request: Request) -> Response {
     if !program.preloaded().iter().any(|(n, _)| n == name) {
         return not_found(name);
     }
-    if let Err(refusal) = change(&program, &[(&["preload", name], None)]) {
+    if let Err(refusal) = change(&program, vec![edit(&["preload", name], None)]).await {
         return refusal;
     }
     program.preload(name, None);

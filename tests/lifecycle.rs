@@ -392,3 +392,32 @@ fn a_second_one_does_not_take_the_first_ones_socket() {
     assert_eq!(second.code, 1, "{}", second.err);
     assert_eq!(it.ctl(&["status"]).code, 0);
 }
+
+/// Battery and heat: a program that serves nobody has no reason to wake.
+#[test]
+fn at_rest_nothing_wakes() {
+    let it = Streamd::start(DEMO);
+    let wakes = || -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", it.pid())).unwrap();
+        let status =
+            tasks.map(|t| std::fs::read_to_string(t.unwrap().path().join("status")).unwrap_or_default());
+        let count = |text: String| {
+            let line =
+                text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:").map(str::to_owned));
+            line.map_or(0, |n| n.trim().parse::<u64>().unwrap())
+        };
+        status.map(count).sum()
+    };
+    // what the start has left to do is over when two looks agree
+    let mut before = wakes();
+    wait_until("the program to come to rest", || {
+        pause(1000);
+        let now = wakes();
+        let rest = now - before <= 3;
+        before = now;
+        rest
+    });
+    pause(4000);
+    let woken = wakes() - before;
+    assert!(woken <= 12, "woken {woken} times in 4 s with nobody there");
+}

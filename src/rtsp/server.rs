@@ -159,6 +159,8 @@ pub struct Server {
     pub(super) tunnels: RefCell<Vec<Rc<Tunnel>>>,
     settings: RefCell<Settings>,
     lines: RefCell<Vec<Rc<Line>>>,
+    /// Who looks after them, while there are none.
+    quiet: RefCell<Option<Waker>>,
     pub(super) sessions: RefCell<Vec<Rc<Live>>>,
     flows: RefCell<Vec<Weak<Flow>>>,
     slices: RefCell<Vec<IoSlice<'static>>>,
@@ -202,6 +204,7 @@ impl Server {
             tunnels: RefCell::default(),
             settings: RefCell::new(settings),
             lines: RefCell::default(),
+            quiet: RefCell::default(),
             sessions: RefCell::default(),
             flows: RefCell::default(),
             slices: RefCell::default(),
@@ -214,6 +217,17 @@ impl Server {
         let watch = Rc::downgrade(&server);
         let watching = executor.spawn(async move {
             loop {
+                // nobody is connected: nothing is due, and nothing wakes
+                std::future::poll_fn(|cx| match watch.upgrade() {
+                    Some(server)
+                        if server.lines.borrow().is_empty() && server.sessions.borrow().is_empty() =>
+                    {
+                        server.quiet.replace(Some(cx.waker().clone()));
+                        Poll::Pending
+                    }
+                    _ => Poll::Ready(()),
+                })
+                .await;
                 Timer::after(Duration::from_secs(1)).await;
                 let Some(server) = watch.upgrade() else { return };
                 server.sweep(clock::now());
@@ -300,6 +314,10 @@ impl Server {
             closed: Cell::new(false),
         });
         self.lines.borrow_mut().push(line.clone());
+        let quiet = self.quiet.borrow_mut().take();
+        if let Some(quiet) = quiet {
+            quiet.wake();
+        }
         let server = self.clone();
         let run = async move {
             let leave = Leave(server.clone(), line.clone());

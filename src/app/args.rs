@@ -38,8 +38,10 @@ pub enum Command {
         source: String,
         /// For programs.
         json: bool,
-        /// For how long.
+        /// For how long at most.
         seconds: u32,
+        /// Or until each track has so many frames.
+        frames: Option<u32>,
         /// Where to write what was seen.
         save: Option<PathBuf>,
     },
@@ -203,18 +205,21 @@ impl Given {
                 config: self.all("config"),
                 source: self.take().unwrap_or_default(),
                 json: self.has("json"),
-                seconds: match self.last("seconds") {
-                    None => 5,
-                    Some(n) => n
-                        .parse()
-                        .ok()
-                        .filter(|n| (1..=3600).contains(n))
-                        .ok_or_else(|| format!("--seconds is `{n}`; it takes a number from 1 to 3600"))?,
-                },
+                seconds: self.number("seconds", 3600)?.unwrap_or(5),
+                frames: self.number("frames", 1_000_000)?,
                 save: self.last("save").map(PathBuf::from),
             },
             _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
         })
+    }
+
+    /// A flag's number, from 1 on.
+    fn number(&self, flag: &str, most: u32) -> Result<Option<u32>, String> {
+        let Some(text) = self.last(flag) else { return Ok(None) };
+        match text.parse() {
+            Ok(n) if (1..=most).contains(&n) => Ok(Some(n)),
+            _ => Err(format!("--{flag} is `{text}`; it takes a number from 1 to {most}")),
+        }
     }
 
     fn action(&mut self) -> Result<Action, String> {
@@ -340,12 +345,15 @@ mod tests {
         #[cfg(feature = "schema")]
         assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
         assert_eq!(of("devices --json"), Ok(Command::Devices { json: true }));
-        let probe = |json, seconds, save: Option<&str>| {
+        let probe = |json, seconds, frames, save: Option<&str>| {
             let (config, source) = (vec![], "rtsp://a:b@c/d".into());
-            Ok(Command::Probe { config, source, json, seconds, save: save.map(PathBuf::from) })
+            Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })
         };
-        assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None));
-        assert_eq!(of("probe --json --seconds 60 rtsp://a:b@c/d --save out"), probe(true, 60, Some("out")));
+        assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None, None));
+        assert_eq!(
+            of("probe --json --seconds 60 rtsp://a:b@c/d --save out --frames 7"),
+            probe(true, 60, Some(7), Some("out"))
+        );
         assert_eq!(action("status"), Action::Status);
         assert_eq!(action("streams"), Action::Streams);
         assert_eq!(action("passwd"), Action::Passwd);

@@ -45,8 +45,9 @@ pub fn main() -> ExitCode {
             );
             Exit::Failed.into()
         }
-        Command::Probe { config, source, json, seconds, save } => {
-            probe::probe(&config, &source, json, seconds, save.as_deref()).into()
+        Command::Probe { config, source, json, seconds, frames, save } => {
+            let until = probe::Until { seconds, frames };
+            probe::probe(&config, &source, json, &until, save.as_deref()).into()
         }
         Command::Devices { json } => print(&devices::list(json)),
         Command::Ctl { socket, action } => ctl::ctl(socket.as_deref(), action).into(),

@@ -75,8 +75,16 @@ impl Seen {
     }
 }
 
+/// When enough was seen.
+pub struct Until {
+    /// Then at the latest.
+    pub seconds: u32,
+    /// Each track of picture and sound has so many frames.
+    pub frames: Option<u32>,
+}
+
 /// Watches and reports.
-pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save: Option<&Path>) -> Exit {
+pub fn probe(arguments: &[String], source: &str, json: bool, until: &Until, save: Option<&Path>) -> Exit {
     logging::install();
     let loaded = configuration(arguments);
     logging::set_secrets(loaded.secrets.clone());
@@ -89,7 +97,7 @@ pub fn probe(arguments: &[String], source: &str, json: bool, seconds: u32, save:
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), arguments.to_vec(), loaded, modules::compiled());
     modules::register(&program.hall, &|_| true);
-    let done = executor.block_on(watch(&program, source, seconds, save));
+    let done = executor.block_on(watch(&program, source, until, save));
     let done = done.unwrap_or_else(|| Err("ended".into()));
     // Sources that are let go say goodbye: many cameras have only three or four seats.
     for _ in 0..100 {
@@ -124,7 +132,7 @@ struct Report {
 async fn watch(
     program: &Rc<Program>,
     source: &str,
-    seconds: u32,
+    until: &Until,
     save: Option<&Path>,
 ) -> Result<Report, String> {
     let texts = match program.loaded().config.stream(source) {
@@ -146,7 +154,7 @@ async fn watch(
     let mut tracks: Vec<(Codec, Seen)> =
         (0..reader.len()).filter_map(|at| Some(((*reader.codec(at)?).clone(), Seen::default()))).collect();
     let medias = describe(&stream.sources());
-    let end = std::time::Instant::now() + Duration::from_secs(u64::from(seconds));
+    let end = std::time::Instant::now() + Duration::from_secs(u64::from(until.seconds));
     loop {
         let next = future::or(async { Some(reader.next().await) }, async {
             async_io::Timer::at(end).await;
@@ -168,6 +176,12 @@ async fn watch(
                     files.write(at, &codec, shown.meta.key, &shown.data)?;
                 }
                 reader.done(at);
+                let is_enough = |track: &(Codec, Seen)| {
+                    track.0.kind() == Kind::Data || until.frames.is_some_and(|n| track.1.frames >= n.into())
+                };
+                if tracks.iter().all(is_enough) && tracks.iter().any(|t| t.0.kind() != Kind::Data) {
+                    break;
+                }
             }
         }
     }

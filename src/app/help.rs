@@ -103,7 +103,7 @@ pub const COMMANDS: &[Entry] = &[
             CONFIG,
             flag("json", None, "", "as JSON"),
             flag("seconds", None, "N", "how long to watch, 1 to 3600 (5)"),
-            flag("frames", None, "N", "or until each track of picture and sound has N frames"),
+            flag("frames", None, "N", "or until each track has N frames"),
             flag("save", None, "PREFIX", "write each track to PREFIX.h264, PREFIX.aac, …"),
         ],
         "Watch a source: tracks, codecs, size, bitrate, GOP.",

@@ -30,7 +30,8 @@ if onvif:
     factory.set_media_gtype(GstRtspServer.RTSPOnvifMedia)
     factory.set_backchannel_launch(sys.argv[6])
 factory.set_launch(launch)
-factory.set_shared(True)
+# a speaker that is added to media which already plays stays mute now and then
+factory.set_shared(not onvif)
 trans = {'tcp': GstRtsp.RTSPLowerTrans.TCP, 'udp': GstRtsp.RTSPLowerTrans.UDP,
          'both': GstRtsp.RTSPLowerTrans.TCP | GstRtsp.RTSPLowerTrans.UDP}[carrier]
 factory.set_protocols(trans)

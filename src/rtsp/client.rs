@@ -262,6 +262,19 @@ impl Session {
         }
     }
 
+    /// Waits until PLAY is answered. Who sends voice earlier sends it to a camera that is not ready:
+    /// gst-rtsp-server then stays mute for the whole session.
+    pub async fn playing(&mut self) -> Result<(), ClientError> {
+        let mut nothing = Feed::default();
+        loop {
+            match self.next(&mut nothing).await? {
+                Step::Playing => return Ok(()),
+                Step::Dial => return Err(ClientError::Changed),
+                _ => {}
+            }
+        }
+    }
+
     /// Feeds the tracks until something ends. `Ok` says that it was dialled again by another
     /// carrier: the tracks are set up anew, and [`Session::play`] is to be called again.
     pub async fn run(&mut self, feed: &mut Feed) -> Result<(), ClientError> {

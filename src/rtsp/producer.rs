@@ -208,6 +208,7 @@ impl Line {
         let transport = session.tracks().first().and_then(|t| t.transport.as_ref());
         let channel = transport.and_then(|t| t.interleaved).map_or(0, |(media, _)| media);
         session.play();
+        session.playing().await?;
         Ok(Line { session, channel, voice: None })
     }
 

@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
     let mut bytes = data;
     let mut dials = 0;
     loop {
-        now = now + Duration::from_millis(300);
+        now += Duration::from_millis(300);
         let step = match parser.next() {
             Ok(Some(Item::Response(response))) => dialogue.response(now, &response, &mut out),
             Ok(Some(Item::Request(request))) => dialogue.request(&request, &mut out).map(|()| Step::Wait),

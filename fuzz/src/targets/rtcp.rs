@@ -10,7 +10,7 @@ pub fn run(data: &[u8]) {
     let mut count = 0;
     for packet in Compound::new(data) {
         count += 1;
-        now = now + std::time::Duration::from_millis(40);
+        now += std::time::Duration::from_millis(40);
         match packet {
             Ok(Packet::SenderReport { info, reports, .. }) => {
                 reception.sender_report(now, &info);

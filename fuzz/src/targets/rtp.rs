@@ -70,7 +70,7 @@ fn ordered(packets: &[&[u8]]) {
     let (mut now, mut last) = (Time::ZERO, None::<u16>);
     for bytes in packets {
         let Ok(packet) = Packet::parse(bytes) else { continue };
-        now = now + Duration::from_millis(u64::from(packet.header.payload_type) / 8);
+        now += Duration::from_millis(u64::from(packet.header.payload_type) / 8);
         let mut out = vec![];
         if reorder.push(now, packet.header.seq, bytes) == Pushed::Now {
             out.push(packet.header.seq);

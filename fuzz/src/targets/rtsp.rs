@@ -117,7 +117,7 @@ fn check(requests: &[&Request]) {
         };
         assert!((200..600).contains(&reply.status));
         assert!(request.method != Method::Options || reply.status != 500);
-        now = now + std::time::Duration::from_secs(1);
+        now += std::time::Duration::from_secs(1);
     }
 }
 

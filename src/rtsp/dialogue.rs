@@ -532,10 +532,16 @@ impl Dialogue {
             Some(control) if control.contains("://") => self.base.control(control),
             _ => self.base.public(),
         };
+        if !fits(&self.aggregate) {
+            self.aggregate = self.plan.url.public();
+        }
         self.tracks.clear();
         self.speaker = None;
         for media in description.medias {
             let url = self.base.control(media.control.as_deref().unwrap_or(""));
+            if !fits(&url) {
+                continue;
+            }
             if media.flow == Some(Flow::SendOnly) {
                 let format = media.formats.iter().find(|f| speaks(f).is_some());
                 if let (None, Some(format)) = (&self.speaker, format.cloned())
@@ -637,7 +643,7 @@ impl Dialogue {
         }
         let text = response.headers.get("Location").unwrap_or("");
         let wrong = || DialogueError::Location(text.chars().take(100).collect());
-        let mut url = Url::parse(text).filter(|_| !text.is_empty()).ok_or_else(wrong)?;
+        let mut url = Url::parse(text).filter(|u| !text.is_empty() && fits(&u.public())).ok_or_else(wrong)?;
         if !matches!(url.scheme.as_str(), "" | "rtsp") {
             return Err(wrong());
         }
@@ -813,6 +819,11 @@ impl Dialogue {
             stale: false,
         });
     }
+}
+
+/// Whether an address can stand in a request: cameras may send us anywhere, but no server takes more.
+pub fn fits(address: &str) -> bool {
+    address.len() <= limits::URI
 }
 
 /// The codec of a format that can be spoken.

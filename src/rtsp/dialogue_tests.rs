@@ -528,3 +528,17 @@ fn whatever_a_camera_answers_nothing_panics_or_grows() {
         }
     }
 }
+
+/// A camera may send us anywhere, but not to an address that no server would take.
+#[test]
+fn an_address_without_end_is_not_followed() {
+    let long = "x/".repeat(600);
+    let mut rig = Rig::url("rtsp://10.0.0.9/ch0");
+    rig.sent();
+    assert!(rig.answer(&format!("302 Moved\r\nLocation: rtsp://10.0.0.9/{long}"), "").is_err());
+    let mut rig = Rig::url("rtsp://10.0.0.9/ch0");
+    rig.sent();
+    let sdp = SDP.replace("trackID=1", &long);
+    rig.answer("200 OK", &sdp).unwrap();
+    assert_eq!(rig.dialogue.tracks().len(), 1, "only the sound can be asked for");
+}

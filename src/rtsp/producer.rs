@@ -5,7 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::client::{ClientError, Feed, House, Session, UNSENT};
-use super::dialogue::{Carrier, Plan, Role, SILENCE, speaks};
+use super::dialogue::{Carrier, Plan, Role, SILENCE, fits, speaks};
 use super::intake::Intake;
 use super::message::frame_head;
 use super::url::Url;
@@ -71,7 +71,7 @@ fn plan(spec: &SourceSpec) -> Result<Plan, SourceError> {
             spec.scheme()
         )));
     }
-    let Some(url) = Url::parse(spec.url()).filter(|u| !u.host.is_empty()) else {
+    let Some(url) = Url::parse(spec.url()).filter(|u| !u.host.is_empty() && fits(&u.public())) else {
         return text("expected rtsp://name:password@host:port/path, special characters as %41".to_string());
     };
     // As the predecessor has it: any option takes the speaker away unless it is asked for.

@@ -25,7 +25,7 @@ fn sent(out: &mut Vec<u8>) {
 pub fn run(data: &[u8]) {
     let Some((how, data)) = steer(data) else { return };
     let plan = Plan {
-        url: Url::parse("rtsp://us:pw@10.0.0.9/ch0").expect("an address"),
+        url: Url::parse("rtsp://us:s3cr3t@10.0.0.9/ch0").expect("an address"),
         role: if how & 1 == 0 { Role::Watch } else { Role::Talk },
         back_channel: how & 2 != 0,
         kinds: vec![Kind::Video, Kind::Audio],
@@ -69,7 +69,7 @@ pub fn run(data: &[u8]) {
         };
         match step {
             Err(error) => {
-                assert!(!error.to_string().contains("pw"), "the password is told: {error}");
+                assert!(!error.to_string().contains("s3cr3t"), "the password is told: {error}");
                 break;
             }
             Ok(Step::Dial) => {

@@ -110,10 +110,9 @@ fn check(requests: &[&Request]) {
             }
             Ok(_) => continue,
         }
-        let mut parser = Parser::new(Rules::CAMERA);
-        parser.feed(&bytes);
-        let Ok(Some(Item::Response(reply))) = parser.next() else {
-            panic!("an answer that is none: {:?}", String::from_utf8_lossy(&bytes));
+        let answers = events(Rules::CAMERA, std::iter::once(&bytes[..]));
+        let [Event::Response(reply)] = &answers[..] else {
+            panic!("not one answer: {:?}", String::from_utf8_lossy(&bytes));
         };
         assert!((200..600).contains(&reply.status));
         assert!(request.method != Method::Options || reply.status != 500);

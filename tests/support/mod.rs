@@ -14,7 +14,7 @@ pub use streamd::net::json::{Value, parse};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_streamd");
 /// No wait is longer; on a good day all of them are far shorter.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder that goes away with its test.
 pub struct Folder(pub PathBuf);

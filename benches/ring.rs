@@ -5,7 +5,7 @@
 //! its instructions.
 #![allow(missing_docs, unsafe_code)]
 
-use smol::future;
+use futures_lite::future;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -121,7 +121,7 @@ impl Scene {
     /// Writes frames, each when all have read the one before.
     fn frames(&mut self, count: u64) {
         let executor = self.executor.clone();
-        smol::block_on(executor.run(async {
+        streamd::net::reactor::block_on(executor.run(async {
             for _ in 0..count {
                 let time = Time::from_nanos(1_000_000_000 + self.number * 1_000_000_000 / FPS);
                 self.inlet.push(time, self.number.is_multiple_of(FPS), &self.data);

@@ -25,7 +25,7 @@ impl Stage {
     }
 
     fn run<T>(&self, what: impl Future<Output = T>) -> T {
-        smol::block_on(self.executor.run(what))
+        streamd::net::reactor::block_on(self.executor.run(what))
     }
 
     fn stream(&self, source: &str) -> Rc<Stream> {

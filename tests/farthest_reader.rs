@@ -175,7 +175,7 @@ fn viewers_stay_while_the_source_restarts() {
     assert_eq!(stream.sources()[0].state(), State::Failed);
     stage.run(async {
         while !stage.strings.running.get() {
-            async_io::Timer::after(Duration::from_millis(20)).await;
+            streamd::net::reactor::Timer::after(Duration::from_millis(20)).await;
         }
     });
     assert_eq!(stage.strings.dials.get(), 2);
@@ -200,7 +200,7 @@ fn a_source_that_cannot_be_reached_is_told_and_tried_again_only_for_who_stays() 
     stage.strings.fail.set(false);
     stage.run(async {
         while !stage.strings.running.get() {
-            async_io::Timer::after(Duration::from_millis(20)).await;
+            streamd::net::reactor::Timer::after(Duration::from_millis(20)).await;
         }
     });
     drop(holder);

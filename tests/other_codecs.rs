@@ -49,10 +49,10 @@ fn hear(stage: &Stage, reader: &mut Reader, count: usize) -> Vec<(usize, Time)> 
         true
     };
     let patience = async {
-        async_io::Timer::after(Duration::from_secs(20)).await;
+        streamd::net::reactor::Timer::after(Duration::from_secs(20)).await;
         false
     };
-    assert!(stage.run(smol::future::or(listen, patience)), "only some of {count} frames came");
+    assert!(stage.run(futures_lite::future::or(listen, patience)), "only some of {count} frames came");
     heard
 }
 

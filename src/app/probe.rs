@@ -15,7 +15,7 @@ use crate::media::{Codec, CodecId, Kind, Time, annexb};
 use crate::net::executor::LocalExecutor;
 use crate::net::json::Writer;
 use crate::stream::{Join, Peer, Reader, Source, SourceSpec, Step, Wish};
-use smol::future;
+use futures_lite::future;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ async fn watch(
     let end = std::time::Instant::now() + Duration::from_secs(u64::from(until.seconds));
     loop {
         let next = future::or(async { Some(reader.next().await) }, async {
-            async_io::Timer::at(end).await;
+            crate::net::reactor::Timer::at(end).await;
             None
         });
         match next.await {

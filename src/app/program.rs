@@ -470,7 +470,7 @@ impl Program {
             // the ports are free at once; who asked for this change still gets its answer
             old.iter_mut().for_each(Listening::stop);
             let rest = async move {
-                async_io::Timer::after(ANSWERING).await;
+                crate::net::reactor::Timer::after(ANSWERING).await;
                 drop(old);
             };
             self.executor.spawn(rest).detach();

@@ -8,7 +8,7 @@ use super::{log as logging, modules};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::signals::{Signals, Told};
-use smol::future;
+use futures_lite::future;
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;

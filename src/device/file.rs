@@ -9,11 +9,11 @@ use crate::media::convert::sample_bytes;
 use crate::media::nal::NalCodec;
 use crate::media::{Codec, CodecId, Media, Time};
 use crate::net::clock;
+use crate::net::reactor::Timer;
 use crate::net::worker::Worker;
 use crate::stream::{
     Close, Connect, Inlet, Link, Local, Peer, Producer, SourceError, SourceSpec, VideoInlet,
 };
-use async_io::Timer;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

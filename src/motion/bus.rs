@@ -145,9 +145,9 @@ mod tests {
         let (deaf, good) = (bus.listen(), bus.listen());
         for n in 0..100 {
             bus.post(event(n));
-            assert_eq!(smol::block_on(good.next()).time.nanos(), n);
+            assert_eq!(crate::net::reactor::block_on(good.next()).time.nanos(), n);
         }
-        assert_eq!(smol::block_on(deaf.next()).time.nanos(), 36);
+        assert_eq!(crate::net::reactor::block_on(deaf.next()).time.nanos(), 36);
         assert_eq!((deaf.lost(), deaf.lost(), good.lost()), (36, 0, 0));
     }
 

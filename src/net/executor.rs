@@ -1,6 +1,6 @@
 //! Runs the program's tasks on its one thread. A task that is woken is put at the end of the line,
 //! which costs no allocation once the line has had its greatest length; wakes may come from the
-//! workers and from async-io's own thread, hence the lock, which those who wake on the one thread
+//! workers, hence the lock, which those who wake on the one thread
 //! never find taken. Nothing here knows time or sockets: when nobody is in line it is pending.
 
 use async_task::{Runnable, Task};
@@ -73,7 +73,7 @@ impl LocalExecutor {
 
     #[inline(never)]
     fn block_on_boxed(&self, main: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        smol::block_on(self.run(main));
+        crate::net::reactor::block_on(self.run(main));
     }
 
     /// Runs one task that is in line; false if there was none.
@@ -137,7 +137,8 @@ impl Drop for LocalExecutor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smol::{block_on, future};
+    use crate::net::reactor::block_on;
+    use futures_lite::future;
     use std::rc::Rc;
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
     fn a_wake_from_another_thread_is_heard() {
         let executor = LocalExecutor::new();
         for n in 0..200 {
-            let (send, receive) = smol::channel::bounded(1);
+            let (send, receive) = async_channel::bounded(1);
             let thread = std::thread::spawn(move || send.send_blocking(n));
             let heard = Rc::new(Cell::new(None));
             let told = heard.clone();

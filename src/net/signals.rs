@@ -1,7 +1,7 @@
 //! Signals as something to await: they are blocked for the whole process, before its first thread,
 //! and read from a descriptor. Nothing of ours ever runs inside a signal handler.
 
-use async_io::Async;
+use crate::net::reactor::Async;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;

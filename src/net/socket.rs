@@ -2,7 +2,7 @@
 //! sockets. Reading and writing is tried first and only then awaited. Knows no protocol.
 
 use super::limits::LISTEN_BACKLOG;
-use async_io::Async;
+use crate::net::reactor::Async;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, recv,
     setsockopt, socket, sockopt,
@@ -269,7 +269,7 @@ impl Listener {
                 Ok((Socket::Tcp(stream), Peer { remote: Some(remote), local }))
             }
             Listener::Unix(l) => {
-                let (stream, _) = l.listener.accept().await?;
+                let stream = l.listener.accept().await?;
                 Ok((Socket::Unix(stream), Peer::default()))
             }
         }
@@ -286,7 +286,7 @@ mod tests {
         let listener = Listener::tcp(":0").unwrap();
         let port = listener.local_address().unwrap().port();
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let (_, peer) = smol::block_on(listener.accept()).unwrap();
+        let (_, peer) = crate::net::reactor::block_on(listener.accept()).unwrap();
         assert_eq!(peer.address(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert!(peer.is_here());
         assert_eq!(peer.network(), Some((IpAddr::V4(Ipv4Addr::LOCALHOST), 8)));

@@ -221,7 +221,7 @@ impl<T> Drop for Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smol::block_on;
+    use crate::net::reactor::block_on;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     const STACK: usize = 128 * 1024;

@@ -12,7 +12,7 @@ use crate::net::rtp::Packet;
 use crate::net::rtp::depay::{Depay, Options, Sink, Unit};
 use crate::net::rtp::pay::clock_rate;
 use crate::stream::{Hall, Lease, Outlet, Pipe, Stream, Talk, Voice};
-use smol::Task;
+use async_task::Task;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -14,7 +14,7 @@ use crate::media::Time;
 use crate::net::clock;
 use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
 use crate::net::rtcp::{Compound, Packet};
-use smol::future::yield_now;
+use futures_lite::future::yield_now;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;

@@ -7,7 +7,7 @@ use super::message::{Method, Reply, Request};
 use super::session::{Action, Offer, Peer, Session, State, Target};
 use super::transport::{Lower, Pair};
 use crate::media::Time;
-use async_io::Timer;
+use crate::net::reactor::Timer;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::Poll;
@@ -102,7 +102,7 @@ impl Live {
         let late = async {
             Timer::after(START).await;
         };
-        smol::future::or(begun, late).await;
+        futures_lite::future::or(begun, late).await;
     }
 
     /// Answers a request, and keeps the tracks as they were agreed.

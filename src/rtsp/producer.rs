@@ -11,13 +11,13 @@ use super::message::frame_head;
 use super::url::Url;
 use crate::media::{Codec, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::reactor::Timer;
 use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer, assemble};
 use crate::net::worker::Worker;
 use crate::stream::{
     Connect, Hall, Link, Local, Peer, Producer, Reader, SourceError, SourceSpec, Step as Spoken,
 };
-use async_io::Timer;
-use smol::future;
+use futures_lite::future;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -7,12 +7,12 @@ use super::server::Server;
 use super::transport::Pair;
 use crate::net::clock;
 use crate::net::limits::YIELD_MESSAGES;
-use async_io::Async;
+use crate::net::reactor::Async;
+use futures_lite::future::yield_now;
 use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, setsockopt, sockopt,
 };
-use smol::future::yield_now;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

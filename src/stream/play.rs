@@ -122,5 +122,5 @@ async fn run(
             return;
         }
     }
-    async_io::Timer::after(GRACE).await;
+    crate::net::reactor::Timer::after(GRACE).await;
 }

@@ -98,7 +98,7 @@ pub struct Stream {
     gone: Cell<bool>,
     max_viewers: usize,
     /// What is being played to its speaker.
-    pub(super) playing: RefCell<Option<smol::Task<()>>>,
+    pub(super) playing: RefCell<Option<async_task::Task<()>>>,
 }
 
 impl Stream {
@@ -391,7 +391,7 @@ impl Stream {
                 if !source.makes_jpeg() {
                     break;
                 }
-                async_io::Timer::after(Duration::from_millis(20)).await;
+                crate::net::reactor::Timer::after(Duration::from_millis(20)).await;
             }
             drop(lease);
         }
@@ -449,7 +449,7 @@ impl Stream {
                         failures += 1;
                     }
                 }
-                async_io::Timer::after(super::source::backoff(failures)).await;
+                crate::net::reactor::Timer::after(super::source::backoff(failures)).await;
             }
         });
         Holder { _task: task }
@@ -461,10 +461,10 @@ async fn hold_on(reader: &Reader) -> Close {
     loop {
         let gone = async { Some(reader.viewer().gone().await) };
         let tick = async {
-            async_io::Timer::after(Duration::from_secs(5)).await;
+            crate::net::reactor::Timer::after(Duration::from_secs(5)).await;
             None
         };
-        if let Some(why) = smol::future::or(gone, tick).await {
+        if let Some(why) = futures_lite::future::or(gone, tick).await {
             return why;
         }
         if (0..reader.len()).any(|at| reader.track(at).is_some_and(|t| t.is_closed())) {
@@ -490,7 +490,7 @@ struct Matched {
 
 /// Keeps sources running; let go of by dropping.
 pub struct Holder {
-    _task: smol::Task<()>,
+    _task: async_task::Task<()>,
 }
 
 /// A publisher's place in a stream; left by dropping.

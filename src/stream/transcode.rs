@@ -23,7 +23,7 @@ pub struct Derived {
     pub wanted: Codec,
     /// The result.
     pub track: Rc<Track>,
-    _task: smol::Task<()>,
+    _task: async_task::Task<()>,
     _lease: Lease,
 }
 

@@ -1,7 +1,7 @@
 //! A source whose frames come when the test pushes them, and a hall around it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use smol::future;
+use futures_lite::future;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use streamd::media::{Codec, CodecId, Kind, Media, Time};
@@ -104,7 +104,7 @@ impl Stage {
     }
 
     pub fn run<T>(&self, what: impl Future<Output = T>) -> T {
-        smol::block_on(self.executor.run(what))
+        streamd::net::reactor::block_on(self.executor.run(what))
     }
 
     pub fn settle(&self) {

@@ -16,7 +16,7 @@ pub fn routes(routes: &Routes) {
             // the head goes out now, so that a client knows it is heard
             body.write(b"{\"type\":\"listening\"}\n").await?;
             loop {
-                let event = smol::future::or(async { Some(listener.next().await) }, async {
+                let event = futures_lite::future::or(async { Some(listener.next().await) }, async {
                     body.gone().await;
                     None
                 });

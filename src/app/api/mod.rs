@@ -10,7 +10,7 @@ mod streams;
 
 use super::program::Program;
 use crate::net::http::{Access, Group, Handler, Method, Request, Response};
-use smol::future::BoxedLocal;
+use futures_lite::future::BoxedLocal;
 use std::future::Future;
 use std::rc::Rc;
 

@@ -398,8 +398,8 @@ async fn frame(program: Rc<Program>, request: Request) -> Response {
         return refusal;
     }
     let Some(stream) = program.hall.get(name) else { return not_found(name) };
-    let picture = smol::future::or(async { Some(stream.jpeg().await) }, async {
-        async_io::Timer::after(FRAME_TIME).await;
+    let picture = futures_lite::future::or(async { Some(stream.jpeg().await) }, async {
+        crate::net::reactor::Timer::after(FRAME_TIME).await;
         None
     });
     match picture.await {

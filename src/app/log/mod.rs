@@ -137,7 +137,7 @@ pub fn flush() {
 pub async fn tell_repetitions() {
     loop {
         let due = poll_fn(|cx| LOGGER.core().poll_due(cx)).await;
-        async_io::Timer::after(due.since(clock::now())).await;
+        crate::net::reactor::Timer::after(due.since(clock::now())).await;
         let (now, wall) = (clock::now(), clock::wall());
         LOGGER.core().tell_if_due(now, wall);
     }

@@ -5,12 +5,12 @@
 use super::{Audio, Camera, Moment, Options, Sound, Speaker};
 use crate::media::{Codec, CodecId, Media, Time, g711::Law, pcm};
 use crate::net::clock;
+use crate::net::reactor::Timer;
 use crate::net::worker::Worker;
 use crate::stream::{
     Command, Connect, Inlet, Link, Local, Peer, Pipe, Producer, Reader, SourceError, SourceSpec, Step,
 };
-use async_io::Timer;
-use smol::future;
+use futures_lite::future;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;

@@ -5,9 +5,9 @@
 use super::message::{BodyReader, Inbox, Refusal};
 use super::settings::Limits;
 use crate::net::limits::{HTTP_READ, HTTP_WRITE_RATE, YIELD_BYTES};
+use crate::net::reactor::Timer;
 use crate::net::socket::{Peer, Socket};
-use async_io::Timer;
-use smol::future::{or, yield_now};
+use futures_lite::future::{or, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};

@@ -4,7 +4,7 @@
 use super::connection::{BodyWriter, Taken};
 use super::message::{Head, Method, Version};
 
-use smol::future::BoxedLocal;
+use futures_lite::future::BoxedLocal;
 use std::borrow::Cow;
 use std::future::Future;
 use std::io;

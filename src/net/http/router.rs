@@ -6,7 +6,7 @@ use super::response::Response;
 use crate::net::limits::{HTTP_BODY, HTTP_ROUTES};
 use crate::net::socket::Peer;
 use crate::net::users::{Role, User};
-use smol::future::BoxedLocal;
+use futures_lite::future::BoxedLocal;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;

@@ -117,7 +117,7 @@ fn with_server<T: Send + 'static>(
     let _listening = server.serve(listener);
     let thread: JoinHandle<T> = spawn(move || test(address));
     let guard = Instant::now();
-    smol::block_on(executor.run(async {
+    crate::net::reactor::block_on(executor.run(async {
         while !thread.is_finished() {
             Timer::after(Duration::from_millis(2)).await;
             assert!(guard.elapsed() < Duration::from_secs(120), "stuck");
@@ -314,7 +314,7 @@ fn the_slow_run_out_of_time() {
         // One that asks for much and reads nothing is cut off.
         let mut s = connect(a);
         s.write_all(get("/big", "").repeat(4).as_bytes()).unwrap();
-        smol::block_on(Timer::after(Duration::from_millis(1500)));
+        crate::net::reactor::block_on(Timer::after(Duration::from_millis(1500)));
         let mut out = Vec::new();
         let _ = s.read_to_end(&mut out);
         assert!(out.len() < 4 * BIG);
@@ -343,7 +343,7 @@ fn the_control_socket_trusts_whoever_may_open_it() {
             assert_eq!(client::unix(&path, "GET", "/stream", b"").unwrap().body.len(), 200_015);
         })
     };
-    smol::block_on(executor.run(async {
+    crate::net::reactor::block_on(executor.run(async {
         while !thread.is_finished() {
             Timer::after(Duration::from_millis(2)).await;
         }

@@ -145,6 +145,8 @@ impl Connection {
                     Box::pin(self.request(request)).await;
                     if self.publishing {
                         parser.set_rules(Rules::PUBLISHER);
+                        // an access unit by one read, not by one for each packet
+                        parser.reserve(limits::PUBLISHER_BUFFER);
                     }
                 }
                 Ok(Some(Item::Frame { channel, data })) => {

@@ -48,6 +48,8 @@ pub mod limits {
     pub const VIEWER_FRAME: usize = 2 << 10;
     /// Bytes of an interleaved frame from a camera or a publisher: whatever 16 bits say.
     pub const MEDIA_FRAME: usize = 65_535;
+    /// Bytes that are read from a publisher at once.
+    pub const PUBLISHER_BUFFER: usize = 16 << 10;
     /// Bytes between messages that are nothing, before a camera is given up.
     pub const GARBAGE: usize = 256 << 10;
     /// The highest channel looked for among garbage.

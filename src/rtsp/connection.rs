@@ -293,9 +293,10 @@ impl Connection {
                 self.server.patience.wait(until, cx.waker());
             }
             if let Some(view) = own.as_ref().and_then(|l| l.view.try_borrow_mut().ok()).as_mut()
-                && let Some(view) = view.as_mut()
+                && let Some(view) = view.as_mut().filter(|v| v.playing && v.is_bound())
             {
-                if view.playing && view.is_bound() && view.reader.step().is_some() {
+                // by UDP others send: they wait at these seats, and nothing is to be done here
+                if view.reader.step().is_some() {
                     return Poll::Ready(Event::Media);
                 }
                 view.reader.wait(cx.waker());

@@ -19,6 +19,8 @@
 pub mod app;
 pub mod container;
 pub mod device;
+#[cfg(feature = "homekit")]
+pub mod homekit;
 pub mod media;
 pub mod motion;
 pub mod net;

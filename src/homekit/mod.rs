@@ -1,0 +1,6 @@
+//! HomeKit: the camera as an accessory in Apple's Home. Pairing, the encrypted session, the table of
+//! services and characteristics. It knows tracks and sockets, never the configuration or the program:
+//! what it needs from them comes in through traits.
+
+pub mod crypto;
+pub mod tlv8;

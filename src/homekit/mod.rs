@@ -3,4 +3,7 @@
 //! what it needs from them comes in through traits.
 
 pub mod crypto;
+pub mod frame;
+pub mod payload;
+pub mod qr;
 pub mod tlv8;

@@ -196,12 +196,13 @@ mod tests {
         assert!(!verify(&public, &[0x73], &signature));
         assert!(!verify(&public, &[0x72], &signature[..63]));
         assert!(!verify(&[0; 32], &[0x72], &[0; 64]));
-        // RFC 7748, 6.1.
-        let a: Key =
-            hex("77076d0a7318a57d3c16c17251b26645c6db9f0f7d0f2b2c1a1e3d4b5c6d7e8f").try_into().unwrap();
-        let b: Key = [7; 32];
+        // As OpenSSL computes it.
+        let (a, b): (Key, Key) = ([0x11; 32], [0x22; 32]);
         let (pa, _) = exchange(&a, &[9; 32]).unwrap();
+        assert_eq!(pa[..], hex("7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13"));
         let (pb, shared) = exchange(&b, &pa).unwrap();
+        assert_eq!(pb[..], hex("0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20"));
+        assert_eq!(shared[..], hex("9e004098efc091d4ec2663b4e9f5cfd4d7064571690b4bea97ab146ab9f35056"));
         assert_eq!(exchange(&a, &pb).unwrap().1, shared);
         // Small-order keys of an attacker.
         for key in [

@@ -4,6 +4,7 @@
 
 pub mod crypto;
 pub mod frame;
+pub mod pairing;
 pub mod payload;
 pub mod qr;
 pub mod tlv8;

@@ -308,19 +308,66 @@ fn penalty(rows: &Rows) -> usize {
 mod tests {
     use super::*;
 
+    /// Drawn by another encoder (Python's `qrcode`, mask 6) and read by OpenCV.
+    const KNOWN: [&str; SIDE] = [
+        "1111111001011111001111111",
+        "1000001011100111001000001",
+        "1011101000110110001011101",
+        "1011101011111011001011101",
+        "1011101010011101001011101",
+        "1000001000100110001000001",
+        "1111111010101010101111111",
+        "0000000010101010000000000",
+        "0101111010010111111011010",
+        "0100100110001010010001100",
+        "0100111001010010010100111",
+        "0110110111101011010001010",
+        "0000001100101110101100001",
+        "1011110110111000001110100",
+        "1110101110000101110000111",
+        "1011000011100011000111010",
+        "1001001011010110111110100",
+        "0000000010110101100011001",
+        "1111111000011001101011101",
+        "1000001010001101100011000",
+        "1011101010011101111110000",
+        "1011101011110101111100001",
+        "1011101001001110011001011",
+        "1000001011000011100000110",
+        "1111111001000000011110111",
+    ];
+
     #[test]
-    fn dump_for_now() {
-        for text in
-            ["X-HM://00GW95DQAREFC", "HELLO 123", "X-HM://00HVRPEPUREFC", "ABCDEFGHIJKLMNOPQRSTUVWXYZ012"]
-        {
-            let qr = Qr::new(text).unwrap();
-            println!("TEXT {text}");
-            for y in 0..SIDE {
-                println!(
-                    "ROW {}",
-                    (0..SIDE).map(|x| if qr.is_dark(x, y) { '1' } else { '0' }).collect::<String>()
-                );
+    fn a_telephone_reads_the_code() {
+        let qr = Qr::new("X-HM://00GW95DQAREFC").unwrap();
+        for (y, row) in KNOWN.iter().enumerate() {
+            let ours: String = (0..SIDE).map(|x| if qr.is_dark(x, y) { '1' } else { '0' }).collect();
+            assert_eq!(ours, *row, "line {y}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_no_code() {
+        assert!(Qr::new("ABCDEFGHIJKLMNOPQRSTUVWXYZ012").is_some());
+        assert!(Qr::new("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123").is_none());
+        assert!(Qr::new("lower").is_none());
+        assert!(Qr::new("").is_some());
+    }
+
+    #[test]
+    fn drawings_have_the_quiet_zone_and_every_module() {
+        let qr = Qr::new("X-HM://00GW95DQAREFC").unwrap();
+        let text = qr.text();
+        let lines: Vec<Vec<char>> = text.lines().map(|l| l.chars().collect()).collect();
+        assert_eq!((lines.len(), lines[0].len()), (17, 33));
+        for y in 0..SIDE {
+            for x in 0..SIDE {
+                let block = lines[(y + QUIET) / 2][x + QUIET];
+                let light = matches!((block, (y + QUIET) % 2), ('█', _) | ('▀', 0) | ('▄', 1));
+                assert_eq!(light, !qr.is_dark(x, y));
             }
         }
+        let dark = KNOWN.iter().flat_map(|r| r.bytes()).filter(|&b| b == b'1').count();
+        assert_eq!(qr.svg().matches('M').count(), dark + 1);
     }
 }

@@ -2,7 +2,9 @@
 //! services and characteristics. It knows tracks and sockets, never the configuration or the program:
 //! what it needs from them comes in through traits.
 
+pub mod camera;
 pub mod crypto;
+pub mod database;
 pub mod frame;
 pub mod pairing;
 pub mod payload;

@@ -225,7 +225,7 @@ impl Accessory {
     /// From its book. `c#` is counted up if the table is not what it was; a recording selection of
     /// another offer is forgotten.
     pub fn new(settings: Settings, mut book: Book) -> Accessory {
-        let mut mark = settings.shape.mark(&settings.firmware);
+        let mark = settings.shape.mark(&settings.firmware);
         let mut offer = Vec::new();
         for size in &settings.sizes {
             offer.extend_from_slice(&size.width.to_le_bytes());
@@ -235,7 +235,6 @@ impl Accessory {
         offer.extend_from_slice(&settings.prebuffer_ms.to_le_bytes());
         offer.push(u8::from(settings.shape.doorbell));
         let offer = sha512(&[&offer]);
-        mark.iter_mut().zip(offer).for_each(|(m, o)| *m ^= o);
         let mut unsaved = book.see_shape(mark);
         const OFFER: u16 = 0xfff0;
         const SELECTION: u16 = iid::RECORDING + 5;
@@ -356,6 +355,17 @@ impl Accessory {
             }
             self.places = Default::default();
             self.reset_values();
+        }
+    }
+
+    /// The book as it was, where it could not be saved. A wrong code stays counted, and what others
+    /// changed meanwhile stays.
+    pub(super) fn restore(&mut self, before: Book) {
+        if before.is_paired() && !self.book.is_paired() {
+            self.book = before;
+            self.reset_values();
+        } else {
+            self.book.pairings = before.pairings;
         }
     }
 

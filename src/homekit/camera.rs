@@ -363,15 +363,20 @@ pub fn data_stream_refusal(busy: bool) -> Vec<u8> {
 /// Whether bytes have the parts of characteristic 209: container, pictures, sound.
 pub fn is_recording_selection(bytes: &[u8]) -> bool {
     let Ok(tlv) = Tlv::parse(bytes) else { return false };
+    let has = |tlv: &Tlv, kinds: &[u8]| kinds.iter().all(|k| tlv.uint(*k).is_some());
     let parts = || {
-        let general = tlv.nested(1)?;
-        (general.uint(1)?, general.uint(2)?, general.nested(3)?.nested(2)?.uint(1)?);
-        let video = tlv.nested(2)?;
+        let (general, video) = (tlv.nested(1)?, tlv.nested(2)?);
         let (parameters, size) = (video.nested(2)?, video.nested(3)?);
-        (parameters.uint(3)?, parameters.uint(4)?, size.uint(1)?, size.uint(2)?, size.uint(3)?);
-        tlv.nested(3)?.nested(2)?.uint(3)
+        let sound = tlv.nested(3)?.nested(2)?;
+        let container = general.nested(3)?.nested(2)?;
+        let whole = has(&general, &[1, 2])
+            && has(&container, &[1])
+            && has(&parameters, &[3, 4])
+            && has(&size, &[1, 2, 3])
+            && has(&sound, &[3]);
+        Some(whole)
     };
-    parts().is_some()
+    parts() == Some(true)
 }
 
 #[cfg(test)]

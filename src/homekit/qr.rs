@@ -131,7 +131,7 @@ fn codewords(text: &str) -> Option<Vec<u8>> {
 fn product(a: u8, b: u8) -> u8 {
     let mut result = 0u16;
     for i in (0..8).rev() {
-        result = result << 1 ^ (result >> 7) * 0x11d;
+        result = (result << 1) ^ ((result >> 7) * 0x11d);
         result ^= u16::from(b >> i & 1) * u16::from(a);
     }
     result as u8
@@ -209,7 +209,7 @@ impl Canvas {
         let data = 0b11 << 3 | mask;
         let mut rest = data;
         for _ in 0..10 {
-            rest = rest << 1 ^ (rest >> 9) * 0x537;
+            rest = (rest << 1) ^ ((rest >> 9) * 0x537);
         }
         let bits = (data << 10 | rest) ^ 0x5412;
         for i in 0..15 {

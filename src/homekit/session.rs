@@ -401,8 +401,7 @@ impl Session {
     pub fn saved(&mut self, accessory: &mut Accessory, ok: bool) {
         if let Waiting::Save(yes, no, before) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             if !ok {
-                // What others changed meanwhile stays; a wrong code stays counted.
-                accessory.book.pairings = before.pairings;
+                accessory.restore(*before);
             }
             self.send(&http::answer(200, PAIRING, if ok { &yes } else { &no }));
         }

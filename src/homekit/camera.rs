@@ -479,4 +479,20 @@ mod tests {
             assert_eq!(milliseconds(&value.to_le_bytes()), None);
         }
     }
+
+    #[test]
+    fn a_recording_selection_needs_all_its_parts() {
+        let container = Writer::new().u8(1, 0).nest(2, Writer::new().u32(1, 4000));
+        let general = Writer::new().u32(1, 4000).u64(2, 1).nest(3, container);
+        let parameters = Writer::new().u8(1, 2).u8(2, 2).u32(3, 2000).u32(4, 4000);
+        let size = Writer::new().u16(1, 1920).u16(2, 1080).u8(3, 30);
+        let video = Writer::new().u8(1, 0).nest(2, parameters).nest(3, size);
+        let sound = Writer::new().u8(1, 0).nest(2, Writer::new().u8(1, 1).u8(2, 0).u8(3, 3).u32(4, 64));
+        let whole = Writer::new().nest(1, general).nest(2, video.clone()).nest(3, sound).finish();
+        assert!(is_recording_selection(&whole));
+        for end in 0..whole.len() {
+            assert!(!is_recording_selection(&whole[..end]), "cut at {end}");
+        }
+        assert!(!is_recording_selection(&Writer::new().nest(2, video).finish()));
+    }
 }

@@ -436,7 +436,7 @@ fn receive(socket: &Async<OwnedFd>, v6: bool, turn: &mut Turn) -> nix::Result<Op
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
                 let to = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                (info.ipi6_ifindex as u32, to.is_multicast())
+                (info.ipi6_ifindex, to.is_multicast())
             }
             _ => continue,
         };

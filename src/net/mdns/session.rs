@@ -114,7 +114,7 @@ pub struct Session {
     held: Vec<Held>,
     out: Vec<Packet>,
     /// Marks of what was multicast lately, to know it when it comes back by loop or another interface.
-    own: [u32; 32],
+    own: [(u32, Time); 32],
     own_next: usize,
     unicasts: u32,
     unicasts_since: Time,
@@ -135,7 +135,7 @@ impl Session {
             places: Vec::new(),
             held: Vec::new(),
             out: Vec::new(),
-            own: [0; 32],
+            own: [(0, Time::ZERO); 32],
             own_next: 0,
             unicasts: 0,
             unicasts_since: Time::ZERO,
@@ -169,8 +169,16 @@ impl Session {
         }
         self.last_id = id;
         self.claims.push(claim);
-        let due = now + self.chance(0, 250);
+        let chance = now + self.chance(0, 250);
         for place in &mut self.places {
+            // together with what is about to begin there
+            let begin = place.slots.iter().filter(|s| s.step == 0 && s.due > now).map(|s| s.due).min();
+            let due = begin.unwrap_or(chance);
+            if let Some(host) = place.slots.first_mut()
+                && host.step == 0
+            {
+                host.due = host.due.max(due);
+            }
             place.slots.push(Slot { due, ..Slot::default() });
         }
         for held in &mut self.held {
@@ -214,7 +222,7 @@ impl Session {
         let last = self.claims.len() == 2;
         for p in 0..self.places.len() {
             let mut parting = Parting::new(self, p);
-            parting.say(n, 0xff & !without & !bit::NSEC);
+            parting.say(n, !without);
             if last {
                 parting.say(0, bit::A | bit::AAAA);
             }
@@ -223,6 +231,9 @@ impl Session {
         self.claims.remove(n);
         for place in &mut self.places {
             place.slots.remove(n);
+            if last {
+                place.slots.fill(Slot::default());
+            }
         }
         for held in &mut self.held {
             held.masks.remove(n);
@@ -309,7 +320,7 @@ impl Session {
         }
         for packet in self.out.iter().filter(|packet| packet.to.is_none()) {
             if let Some(own) = self.own.get_mut(self.own_next % 32) {
-                *own = mark(&packet.bytes);
+                *own = (mark(&packet.bytes), now);
             }
             self.own_next = self.own_next.wrapping_add(1);
         }
@@ -493,7 +504,7 @@ impl Session {
         }
         let Some(reader) = Reader::new(bytes) else { return };
         // other operations and errors are nobody's business here
-        if reader.flags & 0x780f != 0 || self.own.contains(&mark(bytes)) {
+        if reader.flags & 0x780f != 0 || self.is_own(now, bytes) {
             return;
         }
         if reader.flags & 0x8000 == 0 {
@@ -501,6 +512,11 @@ impl Session {
         } else if from.address.port() == PORT {
             self.response(now, p, reader);
         }
+    }
+
+    fn is_own(&self, now: Time, bytes: &[u8]) -> bool {
+        let mark = mark(bytes);
+        self.own.iter().any(|(own, then)| *own == mark && now.since(*then) < SLOW)
     }
 
     fn question(&mut self, now: Time, p: usize, from: Origin, reader: Reader<'_>) -> Option<()> {

@@ -154,7 +154,7 @@ impl Lan {
     }
 
     /// Asks and returns what was sent within two seconds, after a quiet time.
-    fn ask(&mut self, from: &str, build: impl FnOnce(&mut Writer)) -> Vec<Sent> {
+    fn ask(&mut self, from: &str, build: impl FnOnce(&mut Writer) -> bool) -> Vec<Sent> {
         self.run(Duration::from_secs(3));
         self.sent.clear();
         let mut w = Writer::new(77, 0, 9000);
@@ -225,7 +225,7 @@ fn at_rest_it_sleeps() {
 fn who_looks_for_services_finds_all_he_needs_in_one_packet() {
     let mut lan = settled();
     let asked = lan.now + Duration::from_secs(3);
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("_hap._tcp.local"), PTR, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("_hap._tcp.local"), PTR, IN));
     assert_eq!(answers.len(), 1);
     let wait = answers[0].at.since(asked);
     assert!(wait >= ms(20) && wait <= ms(120), "others have an answer too: {wait:?}");
@@ -237,10 +237,10 @@ fn who_looks_for_services_finds_all_he_needs_in_one_packet() {
     assert_eq!(said[3], "ar Front._hap._tcp.local SRV flush 120 5001 cam.local");
     assert_eq!(said[4], "ar Front._hap._tcp.local TXT flush 4500 c#=1");
     assert_eq!(said.len(), 5);
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("_SERVICES._dns-sd._udp.LOCAL"), PTR, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("_SERVICES._dns-sd._udp.LOCAL"), PTR, IN));
     assert_eq!(answers[0].lines(), ["an _services._dns-sd._udp.local PTR 4500 _hap._tcp.local"]);
     for other in ["_rtsp._tcp.local", "local", "other.local"] {
-        assert!(lan.ask(ASKER, |w| drop(w.question(&wire(other), ANY, IN))).is_empty(), "{other}");
+        assert!(lan.ask(ASKER, |w| w.question(&wire(other), ANY, IN)).is_empty(), "{other}");
     }
 }
 
@@ -248,16 +248,16 @@ fn who_looks_for_services_finds_all_he_needs_in_one_packet() {
 fn what_only_we_can_say_is_said_at_once_and_what_is_not_there_is_denied() {
     let mut lan = settled();
     let asked = lan.now + Duration::from_secs(3);
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("front._hap._tcp.local"), SRV, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("front._hap._tcp.local"), SRV, IN));
     assert_eq!((answers.len(), answers[0].at), (1, asked));
     let said = answers[0].lines();
     assert_eq!(said[0], "an Front._hap._tcp.local SRV flush 120 5001 cam.local");
     assert_eq!(said[1], "ar cam.local A flush 120 192.0.2.1");
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("cam.local"), AAAA, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("cam.local"), AAAA, IN));
     assert_eq!(answers[0].lines()[0], "an cam.local NSEC flush 120 [61, 6c, 00, 00, 01, 40]");
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("Front._hap._tcp.local"), A, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("Front._hap._tcp.local"), A, IN));
     assert!(answers[0].has("an Front._hap._tcp.local NSEC flush"));
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("cam.local"), A, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("cam.local"), A, IN));
     assert_eq!(answers[0].lines()[0], "an cam.local A flush 120 192.0.2.1");
 }
 
@@ -269,7 +269,7 @@ fn what_the_asker_knows_is_not_told_again() {
         let (kind, front) = (kind.clone(), front.clone());
         move |w: &mut Writer| {
             w.question(&kind, PTR, IN);
-            w.record(Section::Answer, &kind, PTR, IN, ttl, &front);
+            w.record(Section::Answer, &kind, PTR, IN, ttl, &front)
         }
     };
     assert!(lan.ask(ASKER, known(2250)).is_empty());
@@ -277,7 +277,7 @@ fn what_the_asker_knows_is_not_told_again() {
     let address = |last: u8| {
         move |w: &mut Writer| {
             w.question(&wire("cam.local"), A, IN);
-            w.record(Section::Answer, &wire("cam.local"), A, IN, 120, &[192, 0, 2, last]);
+            w.record(Section::Answer, &wire("cam.local"), A, IN, 120, &[192, 0, 2, last])
         }
     };
     assert!(lan.ask(ASKER, address(1)).is_empty());
@@ -317,7 +317,7 @@ fn what_he_knows_may_come_in_several_packets() {
 #[test]
 fn who_asks_alone_is_answered_alone_unless_the_others_have_long_heard_nothing() {
     let mut lan = settled();
-    let ask = |w: &mut Writer| drop(w.question(&wire("_hap._tcp.local"), PTR, IN | TOP));
+    let ask = |w: &mut Writer| w.question(&wire("_hap._tcp.local"), PTR, IN | TOP);
     let answers = lan.ask(ASKER, ask);
     assert_eq!((answers.len(), answers[0].to), (1, Some(ASKER.parse().unwrap())));
     assert!(answers[0].has("ar Front._hap._tcp.local SRV flush 120"));
@@ -329,7 +329,7 @@ fn who_asks_alone_is_answered_alone_unless_the_others_have_long_heard_nothing() 
 #[test]
 fn plain_dns_is_answered_as_plain_dns() {
     let mut lan = settled();
-    let answers = lan.ask("192.0.2.77:40000", |w| drop(w.question(&wire("Front._hap._tcp.local"), SRV, IN)));
+    let answers = lan.ask("192.0.2.77:40000", |w| w.question(&wire("Front._hap._tcp.local"), SRV, IN));
     assert_eq!((answers.len(), answers[0].to), (1, Some("192.0.2.77:40000".parse().unwrap())));
     assert_eq!(answers[0].bytes[..2], [0, 77], "his number");
     let said = answers[0].lines();
@@ -448,14 +448,16 @@ fn a_rival_that_is_gone_takes_no_name_away() {
 #[test]
 fn our_own_packets_are_no_rivals() {
     let mut lan = settled();
-    let announcement = lan.sent.last().unwrap().bytes.clone();
-    lan.peers[0].session.set_txt(lan.now, 1, &["c#=2".into()]).unwrap();
     lan.sent.clear();
+    lan.peers[0].session.set_txt(lan.now, 1, &["c#=2".into()]).unwrap();
+    lan.run(ms(500));
+    let announcement = lan.sent[0].bytes.clone();
+    lan.peers[0].session.set_txt(lan.now, 1, &["c#=3".into()]).unwrap();
     // by way of another interface, late
     lan.hear("192.0.2.1:5353".parse().unwrap(), &announcement);
     lan.run(Duration::from_secs(5));
     assert!(!lan.sent.iter().any(|s| s.has("? ")));
-    assert_eq!(lan.sent.iter().filter(|s| s.has("an Front._hap._tcp.local TXT flush 4500 c#=2")).count(), 2);
+    assert_eq!(lan.sent.iter().filter(|s| s.has("an Front._hap._tcp.local TXT flush 4500 c#=3")).count(), 2);
 }
 
 #[test]
@@ -506,7 +508,7 @@ fn what_ends_is_taken_back() {
     assert!(
         lan.sent[0].has("an Front._hap._tcp.local SRV flush 0") && lan.sent[0].has("an cam.local A flush 0")
     );
-    assert!(lan.ask(ASKER, |w| drop(w.question(&wire("Front._hap._tcp.local"), ANY, IN))).is_empty());
+    assert!(lan.ask(ASKER, |w| w.question(&wire("Front._hap._tcp.local"), ANY, IN)).is_empty());
     // what was not yet ours is not taken back
     let id = lan.peers[0].session.add(lan.now, &service("Brief")).unwrap();
     lan.run(ms(300));
@@ -632,7 +634,7 @@ fn many_services_with_much_to_say_share_packets_and_fit_them() {
         let claim = format!("au Camera number {n}._hap._tcp.local TXT");
         assert!(lan.sent.iter().all(|s| s.has(&probe) == s.has(&claim)), "a probe carries its claim");
     }
-    let answers = lan.ask(ASKER, |w| drop(w.question(&wire("_hap._tcp.local"), PTR, IN)));
+    let answers = lan.ask(ASKER, |w| w.question(&wire("_hap._tcp.local"), PTR, IN));
     let pointers: usize =
         answers.iter().map(|s| s.lines().iter().filter(|l| l.starts_with("an _hap")).count()).sum();
     assert_eq!(pointers, 32);

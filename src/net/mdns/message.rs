@@ -381,12 +381,11 @@ mod tests {
         let whole = packet();
         for n in 0..whole.len() {
             let mut left = 4;
-            if let Some(mut r) = Reader::new(&whole[..n]) {
-                if r.question().is_some() {
+            if let Some(mut r) = Reader::new(&whole[..n]).filter(|r| r.clone().question().is_some()) {
+                r.question();
+                left -= 1;
+                while r.record().is_some() {
                     left -= 1;
-                    while r.record().is_some() {
-                        left -= 1;
-                    }
                 }
             }
             assert!(left > 0, "{n}");

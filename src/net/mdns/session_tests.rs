@@ -51,8 +51,9 @@ fn lines(bytes: &[u8]) -> Vec<String> {
         let qu = if q.class & TOP != 0 { " qu" } else { "" };
         out.push(format!("? {} {}{qu}", text(q.name.wire()), kind(q.kind)));
     }
-    for (section, count) in ["an", "au", "ar"].iter().zip(&r.counts.clone()[1..]) {
-        for _ in 0..*count {
+    let [_, counts @ ..] = r.counts;
+    for (section, count) in ["an", "au", "ar"].iter().zip(counts) {
+        for _ in 0..count {
             let record = r.record().unwrap();
             let mut data = Vec::new();
             r.data(&record, &mut data).unwrap();

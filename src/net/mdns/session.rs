@@ -588,7 +588,10 @@ impl Session {
             }
         }
         for n in lost {
-            self.restart(n, now + SECOND);
+            // here only: on another link it may be ours, and is defended there
+            if let Some(slot) = self.places.get_mut(p).and_then(|p| p.slots.get_mut(n)) {
+                *slot = Slot { due: now + SECOND, ..Slot::default() };
+            }
         }
         if legacy {
             merge(&mut to_one, &to_all);
@@ -741,8 +744,14 @@ impl Session {
             }
         }
         let due = if slow { now + SLOW } else { now + self.chance(0, 250) };
+        if step >= OURS {
+            if let Some(slot) = self.places.get_mut(p).and_then(|p| p.slots.get_mut(n)) {
+                *slot = Slot { due, ..Slot::default() };
+            }
+            return;
+        }
         self.restart(n, due);
-        if n == 0 && step < OURS {
+        if n == 0 {
             // every service names its host
             for n in 1..self.claims.len() {
                 self.restart(n, due);

@@ -101,11 +101,13 @@ struct Lan {
     peers: Vec<Peer>,
     now: Time,
     sent: Vec<Sent>,
+    /// What is sent to one asker is lost.
+    deaf_alone: bool,
 }
 
 impl Lan {
     fn new() -> Lan {
-        Lan { peers: Vec::new(), now: Time::from_nanos(1_000_000_000), sent: Vec::new() }
+        Lan { peers: Vec::new(), now: Time::from_nanos(1_000_000_000), sent: Vec::new(), deaf_alone: false }
     }
 
     fn peer(&mut self, host: &str, seed: u64) -> usize {
@@ -135,7 +137,9 @@ impl Lan {
             let quiet = packets.is_empty();
             for (n, packet) in packets {
                 assert!(packet.bytes.len() <= 1440);
-                self.hear(self.peers[n].address, &packet.bytes);
+                if packet.to.is_none() || !self.deaf_alone {
+                    self.hear(self.peers[n].address, &packet.bytes);
+                }
                 self.sent.push(Sent { at: self.now, from: n, to: packet.to, bytes: packet.bytes });
             }
             if quiet {
@@ -680,4 +684,45 @@ fn no_packet_ends_it_or_makes_it_talk_without_end() {
         }
     }
     assert!(sent < 30_000, "{sent} in 300 seconds");
+}
+
+#[test]
+fn the_second_on_one_machine_gets_a_number_too() {
+    let mut lan = settled();
+    lan.peer("cam", 99);
+    let here = interface(2, &["192.0.2.1"]);
+    lan.peers[1].session.set_interfaces(lan.now, &[], true, true);
+    lan.peers[1].session.set_interfaces(lan.now, &[here], true, true);
+    lan.peers[1].address = lan.peers[0].address;
+    // what is sent to one asker reaches whom the kernel likes
+    lan.deaf_alone = true;
+    lan.peers[1].session.add(lan.now, &Service { port: 5003, ..service("Front") }).unwrap();
+    lan.sent.clear();
+    lan.run(Duration::from_secs(20));
+    assert_eq!(lan.peers[0].session.name(1).as_deref(), Some("Front"));
+    assert_eq!(lan.peers[1].session.name(1).as_deref(), Some("Front (2)"));
+    assert_eq!(lan.peers[1].session.name(0).as_deref(), Some("cam"), "the host is the same");
+}
+
+#[test]
+fn a_tie_lost_on_a_new_link_leaves_the_name_on_the_old_one() {
+    let mut lan = settled();
+    let here = [interface(2, &["192.0.2.1"]), interface(3, &["198.51.100.1"])];
+    lan.peers[0].session.set_interfaces(lan.now, &here, true, true);
+    lan.run(ms(600));
+    let mut probe = Writer::new(0, 0, 1440);
+    let front = wire("Front._hap._tcp.local");
+    probe.question(&front, ANY, IN);
+    let mut srv = vec![0, 0, 0, 0, 0xff, 0xff];
+    srv.extend(wire("zzz.local"));
+    probe.record(Section::Authority, &front, SRV, IN, 120, &srv);
+    let probe = probe.finish();
+    let address = "198.51.100.2:5353".parse().unwrap();
+    let origin = Origin { link: Link { index: 3, v6: false }, address, multicast: true };
+    lan.peers[0].session.input(lan.now, origin, &probe);
+    lan.sent.clear();
+    // on the first link it answers all the while
+    lan.hear(ASKER.parse().unwrap(), &probe);
+    lan.run(ms(500));
+    assert!(lan.sent.iter().any(|s| s.has("an Front._hap._tcp.local SRV flush 120 5001")));
 }

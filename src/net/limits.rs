@@ -102,3 +102,22 @@ pub const JSON_MEMBERS: usize = 256;
 pub const CLIENT_ANSWER: usize = 4 * 1024 * 1024;
 /// How long `ctl` waits for the next bytes of an answer.
 pub const CLIENT_TIME: Duration = Duration::from_secs(10);
+
+// ---- mDNS ----
+
+/// Services that are announced; beyond it one is not, which is an error to whoever offered it.
+pub const MDNS_SERVICES: usize = 32;
+/// Interfaces, each counted once for IPv4 and once for IPv6; those beyond it are not served.
+pub const MDNS_LINKS: usize = 16;
+/// Addresses of one interface that are told; the others are not.
+pub const MDNS_ADDRESSES: usize = 8;
+/// Bytes of a service's attributes; beyond it the service is refused.
+pub const MDNS_TXT: usize = 1000;
+/// Bytes of a packet that we send: one frame of Ethernet by either protocol.
+pub const MDNS_PACKET: usize = 1440;
+/// Bytes of a packet that we read (RFC 6762 section 17); what is longer is cut and then broken.
+pub const MDNS_READ: usize = 9000;
+/// Askers whose known answers we wait for; the next one is answered without.
+pub const MDNS_ASKERS: usize = 8;
+/// Packets a second to single askers; beyond it none.
+pub const MDNS_UNICAST: u32 = 50;

@@ -234,7 +234,7 @@ fn camera() {
     let (mode, host) = settings.split_once(' ').unwrap();
     let mode = if mode == "files" { Mode::Files } else { Mode::Own };
     let settings = Settings { mode, host: host.into(), directory: "/etc/avahi/services".into() };
-    let (send, receive) = smol::channel::bounded(16);
+    let (send, receive) = async_channel::bounded(16);
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             drop(send.send_blocking(line));

@@ -10,7 +10,7 @@ use crate::media::Time;
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::limits::{MDNS_READ, MDNS_SERVICES, YIELD_MESSAGES};
-use async_io::{Async, Timer};
+use crate::net::reactor::{Async, Timer};
 use async_task::Task;
 use nix::errno::Errno;
 use nix::libc;
@@ -233,7 +233,7 @@ impl Inner {
         now = clock::now();
         due = [due, self.flush(now)].into_iter().flatten().min();
         match due {
-            Some(due) => turn.timer.set_after(due.since(now)),
+            Some(due) => turn.timer = Timer::after(due.since(now)),
             None => turn.timer = Timer::never(),
         }
         if Pin::new(&mut turn.timer).poll(cx).is_ready() {

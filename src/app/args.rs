@@ -82,6 +82,11 @@ pub enum Action {
         /// Where.
         stream: Option<String>,
     },
+    /// Accessories, and how they are paired.
+    Homekit {
+        /// Which; none: all.
+        stream: Option<String>,
+    },
     /// Play to a speaker.
     Play {
         /// Whose.
@@ -240,6 +245,7 @@ impl Given {
                 word => return Err(format!("motion is on or off, not `{}`", word.unwrap_or_default())),
             },
             "doorbell" => Action::Doorbell { stream: first },
+            "homekit" => Action::Homekit { stream: first },
             "play" => Action::Play {
                 stream: first.take().unwrap_or_default(),
                 file: second.filter(|file| !file.is_empty()),

@@ -7,6 +7,8 @@ pub mod config;
 mod ctl;
 mod devices;
 pub mod help;
+#[cfg(feature = "homekit")]
+mod homekit;
 pub mod log;
 pub mod modules;
 mod probe;

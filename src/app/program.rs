@@ -4,6 +4,7 @@
 use super::config::keys::Address;
 use super::config::{Config, Loaded, World, diff, load};
 use super::log as logging;
+use super::state::{self, Store};
 use crate::media::{Kind, Time};
 use crate::motion::{Bus, Event, What};
 use crate::net::auth::Authenticator;
@@ -14,9 +15,10 @@ use crate::net::socket::Listener;
 use crate::net::users::{Door, Role, Roles, User, Users};
 use crate::net::worker::Worker;
 use crate::stream::{Bounds, Executor, Hall, Holder, SourceSpec, Wish};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -54,6 +56,11 @@ pub trait Service {
 
     /// Whether it listens anywhere.
     fn serves(&self) -> bool;
+
+    /// Says to a person at the terminal what only they may know.
+    fn tell(&self, out: &mut dyn std::io::Write) {
+        let _ = out;
+    }
 }
 
 /// What is compiled in: the names of the modules, and the servers among them.
@@ -94,6 +101,7 @@ pub struct Program {
     names: Vec<&'static str>,
     services: Vec<Rc<dyn Service>>,
     limits: Rc<Limits>,
+    store: OnceCell<Store>,
     end: Cell<Option<End>>,
     waiting: RefCell<Option<Waker>>,
 }
@@ -165,6 +173,7 @@ impl Program {
             names: compiled.names,
             services: compiled.services,
             limits,
+            store: OnceCell::new(),
             end: Cell::new(None),
             waiting: RefCell::default(),
         })
@@ -219,6 +228,27 @@ impl Program {
         for (name, query) in &config.preload {
             self.preload(name, Some(query));
         }
+    }
+
+    /// Where what must survive a pulled plug is kept.
+    pub fn store(&self) -> Result<Store, String> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let loaded = self.loaded();
+        let configured = Some(loaded.config.app.state.as_path()).filter(|p| !p.as_os_str().is_empty());
+        let path = state::place(configured, loaded.target.as_deref(), home.as_deref());
+        let store = Store::open(&path).map_err(|e| format!("app.state: {}: {e}", path.display()))?;
+        if !store.survives() {
+            log::warn!(target: "app", "app.state: {} is in memory: what is kept there is gone after a restart", path.display());
+        }
+        Ok(self.store.get_or_init(|| store).clone())
+    }
+
+    /// What a person at the terminal should know of the services.
+    pub fn tell(&self, out: &mut dyn std::io::Write) {
+        self.services.iter().for_each(|service| service.tell(out));
     }
 
     /// What stays off, and why.

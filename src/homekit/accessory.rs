@@ -5,7 +5,7 @@
 use super::camera::{self, Command, Endpoints, NoEndpoint, Selected, Size};
 use super::crypto::{Key, sha512};
 use super::database::{Characteristic, Format, Shape, iid, kind, may};
-use super::pairing::book::Book;
+use super::pairing::book::{Book, Pairing};
 use super::pairing::setup::Setup;
 use super::payload;
 use crate::net::{base64, json};
@@ -219,6 +219,10 @@ pub struct Accessory {
     /// The number of the first of `changes`.
     first_change: u64,
     unsaved: bool,
+    /// How often the controllers have changed.
+    comings: u64,
+    /// Somebody at the camera has cut it off.
+    disabled: bool,
 }
 
 impl Accessory {
@@ -252,6 +256,8 @@ impl Accessory {
             changes: VecDeque::new(),
             first_change: 0,
             unsaved,
+            comings: 0,
+            disabled: false,
         };
         accessory.reset_values();
         accessory
@@ -342,6 +348,16 @@ impl Accessory {
         ]
     }
 
+    /// Whether the book has changed since it was last asked for.
+    pub fn is_unsaved(&self) -> bool {
+        self.unsaved
+    }
+
+    /// What was asked for could not be kept: it is to be asked for again.
+    pub fn not_saved(&mut self) {
+        self.unsaved = true;
+    }
+
     /// The book as bytes, if it has changed since it was last asked for.
     pub fn take_unsaved(&mut self) -> Option<Vec<u8>> {
         std::mem::take(&mut self.unsaved).then(|| self.book.encode())
@@ -349,6 +365,7 @@ impl Accessory {
 
     /// Nobody is paired any more: everything is as it was in the box.
     pub(super) fn pairings_changed(&mut self, camera: &mut dyn Camera) {
+        self.comings += 1;
         if !self.book.is_paired() {
             for place in 0..self.places.len() {
                 self.free(place, camera);
@@ -358,15 +375,16 @@ impl Accessory {
         }
     }
 
-    /// The book as it was, where it could not be saved. A wrong code stays counted, and what others
-    /// changed meanwhile stays.
-    pub(super) fn restore(&mut self, before: Book) {
-        if before.is_paired() && !self.book.is_paired() {
-            self.book = before;
+    /// Takes back what made `after` of `before`, where it could not be saved.
+    pub(super) fn restore(&mut self, before: &Book, after: &[Pairing]) {
+        let was_paired = self.book.is_paired();
+        self.book.undo(before, after);
+        if self.book.is_paired() != was_paired {
             self.reset_values();
-        } else {
-            self.book.pairings = before.pairings;
         }
+        self.comings += 1;
+        // what is on flash may be either
+        self.unsaved = true;
     }
 
     /// The value at the moment.
@@ -385,13 +403,25 @@ impl Accessory {
 
     /// Motion begins or ends; nothing while the camera is off.
     pub fn motion(&mut self, on: bool) {
-        let on = on && self.is_on(iid::OPERATING + 1);
+        let on = on && !self.disabled && self.is_on(iid::OPERATING + 1);
         self.put(iid::MOTION + 1, Value::Bool(on), None);
+    }
+
+    /// Somebody at the camera cuts it off, or lets it see again.
+    pub fn set_disabled(&mut self, on: bool, camera: &mut dyn Camera) {
+        self.disabled = on;
+        self.put(iid::OPERATING + 7, Value::Bool(on), None);
+        self.follow_camera_active();
+        if on {
+            for place in 0..self.places.len() {
+                self.free(place, camera);
+            }
+        }
     }
 
     /// The bell was pressed once.
     pub fn press(&mut self) {
-        if self.settings.shape.doorbell && self.is_on(iid::OPERATING + 1) {
+        if self.settings.shape.doorbell && !self.disabled && self.is_on(iid::OPERATING + 1) {
             self.tell(iid::DOORBELL + 1, Value::Int(0), None);
         }
     }
@@ -421,6 +451,18 @@ impl Accessory {
     /// The number of the next change: a session that has seen it has seen all.
     pub fn next_change(&self) -> u64 {
         self.first_change + self.changes.len() as u64
+    }
+
+    /// Another number whenever a session may have something to do that it did not ask for.
+    pub fn turn(&self) -> u64 {
+        self.next_change() + self.comings
+    }
+
+    /// Every controller goes, as if the last admin had removed itself.
+    pub fn forget_all(&mut self, camera: &mut dyn Camera) {
+        self.book.wipe();
+        self.pairings_changed(camera);
+        self.unsaved = true;
     }
 
     /// The changes since that number.
@@ -501,7 +543,7 @@ impl Accessory {
 
     /// A camera that is off sees no motion.
     fn follow_camera_active(&mut self) {
-        let on = self.is_on(iid::OPERATING + 1);
+        let on = !self.disabled && self.is_on(iid::OPERATING + 1);
         self.put(iid::MOTION + 2, Value::Bool(on), None);
         if !on {
             self.put(iid::MOTION + 1, Value::Bool(false), None);
@@ -511,7 +553,7 @@ impl Accessory {
     /// Whether live view is off there.
     fn refused(&self, place: usize) -> Result<(), Status> {
         let active = iid::LIVE.get(place).is_some_and(|from| self.is_on(from + 7));
-        if active && self.is_on(iid::OPERATING + 1) { Ok(()) } else { Err(Status::NotNow) }
+        if active && !self.disabled && self.is_on(iid::OPERATING + 1) { Ok(()) } else { Err(Status::NotNow) }
     }
 
     fn set_up(
@@ -637,7 +679,7 @@ impl Accessory {
     /// Whether a picture may be asked for; `reason` 0 is periodic, 1 an event.
     pub fn may_snapshot(&self, reason: Option<i64>) -> Result<(), Status> {
         let live = self.settings.shape.live;
-        if !self.is_on(iid::OPERATING + 1) || live && (0..self.places.len()).all(|p| self.refused(p).is_err())
+        if self.disabled || !self.is_on(iid::OPERATING + 1) || live && (0..self.places.len()).all(|p| self.refused(p).is_err())
         {
             return Err(Status::NotNow);
         }

@@ -3,10 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use crate::net::http::{BodyReader, Head, Method};
-use crate::net::limits::HTTP_HEAD;
-
-/// Bytes of a request's body; beyond it the connection ends. The largest real one is under 2 KB.
-pub const LARGEST_BODY: usize = 16 * 1024;
+use crate::net::limits::{HOMEKIT_BODY, HTTP_HEAD};
 
 /// A whole request.
 #[derive(Debug)]
@@ -47,12 +44,12 @@ pub fn take(plain: &mut Vec<u8>) -> Result<Option<Request>, u16> {
         let rest = plain.get(at..).unwrap_or_default();
         let (used, range) = reader.feed(rest).map_err(|refusal| refusal.status)?;
         body.extend_from_slice(rest.get(range).unwrap_or_default());
-        if body.len() > LARGEST_BODY || at > end + 2 * LARGEST_BODY {
+        if body.len() > HOMEKIT_BODY || at > end + 2 * HOMEKIT_BODY {
             return Err(413);
         }
         if used == 0 {
             return match head.framing {
-                crate::net::http::Framing::Length(n) if n > LARGEST_BODY as u64 => Err(413),
+                crate::net::http::Framing::Length(n) if n > HOMEKIT_BODY as u64 => Err(413),
                 _ => Ok(None),
             };
         }

@@ -12,5 +12,6 @@ pub mod http;
 pub mod pairing;
 pub mod payload;
 pub mod qr;
+pub mod server;
 pub mod session;
 pub mod tlv8;

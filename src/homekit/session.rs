@@ -6,14 +6,14 @@
 use super::accessory::{Accessory, Caller, Camera, Status, Value};
 use super::crypto::Key;
 use super::http::{self, Request};
-use super::pairing::book::Book;
+use super::pairing::book::{Book, Pairing};
 use super::pairing::verify::{Outcome, Verify};
 use super::pairing::{Done, Job, Step, admin};
 use super::tlv8::Tlv;
 use super::{characteristics, frame};
 use crate::net::http::Method;
 use crate::net::json;
-use crate::net::limits::HTTP_HEAD;
+use crate::net::limits::{HOMEKIT_BODY, HOMEKIT_OUT, HTTP_HEAD};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const MOST_TOGETHER: usize = 32;
 /// The longest time between `/prepare` and the write.
 const LONGEST_PREPARE: Duration = Duration::from_secs(60);
 /// Bytes that are held of requests that wait for an answer; beyond it nothing is read.
-const MOST_HELD: usize = HTTP_HEAD + 4 * http::LARGEST_BODY;
+const MOST_HELD: usize = HTTP_HEAD + 4 * HOMEKIT_BODY;
 const PAIRING: &str = "application/pairing+tlv8";
 
 /// A picture that is asked for.
@@ -42,8 +42,8 @@ pub enum Next {
     Wait(Option<Instant>),
     /// This on a worker, then [`Session::job_done`].
     Work(Job),
-    /// These bytes on flash, then [`Session::saved`].
-    Save(Vec<u8>),
+    /// The accessory's book, as it is then, on flash, then [`Session::saved`].
+    Save,
     /// This picture, then [`Session::snapshot`].
     Snapshot(Snapshot),
     /// Once what is to be written was written, close.
@@ -53,9 +53,16 @@ pub enum Next {
 enum Waiting {
     Nothing,
     Job,
-    /// The answers for saved and not saved, and the book as it was before.
-    Save(Vec<u8>, Vec<u8>, Box<Book>),
+    Save(Box<Saving>),
     Snapshot,
+}
+
+/// What is being kept: the answers for kept and not, the book before and who was in it after.
+struct Saving {
+    yes: Vec<u8>,
+    no: Vec<u8>,
+    before: Book,
+    after: Vec<Pairing>,
 }
 
 struct Controller {
@@ -168,6 +175,9 @@ impl Session {
             if self.closing || self.controller.as_ref().is_some_and(|c| !known(c)) {
                 self.closing = true;
                 return Next::Close;
+            }
+            if self.out.len() >= HOMEKIT_OUT {
+                return Next::Wait(Some(now));
             }
             match http::take(&mut self.plain) {
                 Ok(None) => return Next::Wait(self.events(accessory, now)),
@@ -289,8 +299,9 @@ impl Session {
             }
             Step::Save(yes, no) => {
                 accessory.pairings_changed(camera);
-                self.waiting = Waiting::Save(yes, no, Box::new(before));
-                return Some(Next::Save(accessory.book.encode()));
+                let after = accessory.book.pairings.clone();
+                self.waiting = Waiting::Save(Box::new(Saving { yes, no, before, after }));
+                return Some(Next::Save);
             }
         }
         None
@@ -308,7 +319,16 @@ impl Session {
             Err(_) => Outcome::Malformed,
             Ok(tlv) => self.verify.message(&accessory.book, &tlv, &secret),
         };
+        self.verified(accessory, outcome)
+    }
+
+    /// What follows from a message of pair-verify.
+    fn verified(&mut self, accessory: &Accessory, outcome: Outcome) -> Option<Next> {
         match outcome {
+            Outcome::Work(job) => {
+                self.waiting = Waiting::Job;
+                return Some(Next::Work(job));
+            }
             Outcome::Malformed => self.send(&http::answer(400, "", b"")),
             Outcome::Answer(tlv) => self.send(&http::answer(200, PAIRING, &tlv)),
             Outcome::Verified { answer, controller, shared } => {
@@ -385,6 +405,10 @@ impl Session {
         now: Instant,
     ) -> Option<Next> {
         self.waiting = Waiting::Nothing;
+        if matches!(done, Done::Offered(_) | Done::Checked(_)) {
+            let outcome = self.verify.done(&accessory.book, done);
+            return self.verified(accessory, outcome);
+        }
         let before = accessory.book.clone();
         let step = accessory.setup.done(&mut accessory.book, self.connection, done, now);
         self.pairing(accessory, camera, step, before)
@@ -399,9 +423,10 @@ impl Session {
 
     /// The book is on flash, or is not: then it is as it was.
     pub fn saved(&mut self, accessory: &mut Accessory, ok: bool) {
-        if let Waiting::Save(yes, no, before) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+        if let Waiting::Save(saving) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            let Saving { yes, no, before, after } = *saving;
             if !ok {
-                accessory.restore(*before);
+                accessory.restore(&before, &after);
             }
             self.send(&http::answer(200, PAIRING, if ok { &yes } else { &no }));
         }

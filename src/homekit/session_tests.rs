@@ -104,7 +104,7 @@ impl Phone {
             };
             match step {
                 Next::Wait(_) | Next::Close => break,
-                Next::Save(_) => self.session.saved(&mut home.accessory, true),
+                Next::Save => self.session.saved(&mut home.accessory, true),
                 Next::Snapshot(_) => self.session.snapshot(Some(b"\xff\xd8jpeg")),
                 Next::Work(job) => {
                     next = self.session.job_done(&mut home.accessory, &mut home.eye, job.run(), home.now);
@@ -467,7 +467,7 @@ fn a_pairing_that_cannot_be_saved_is_not_there() {
     let head = format!("POST /pairings HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", add.len());
     owner.send(&[head.as_bytes(), &add].concat());
     let step = owner.session.step(&mut home.accessory, &mut home.eye, home.now, &mut bytes(1));
-    assert!(matches!(step, Next::Save(_)));
+    assert!(matches!(step, Next::Save));
     owner.session.saved(&mut home.accessory, false);
     assert!(owner.run(&mut home).ends_with(&[6, 1, 2, 7, 1, 1]));
     assert!(home.accessory.book.find(b"new").is_none());

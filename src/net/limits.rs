@@ -121,3 +121,30 @@ pub const MDNS_READ: usize = 9000;
 pub const MDNS_ASKERS: usize = 8;
 /// Packets a second to single askers; beyond it none.
 pub const MDNS_UNICAST: u32 = 50;
+
+// ---- HomeKit ----
+
+/// Connections of one accessory; beyond it the longest idle one is closed, a stranger's first. Sixteen
+/// controllers have their places whatever strangers do.
+pub const HOMEKIT_CONNECTIONS: usize = 32;
+/// Connections of one accessory that are nobody's yet; beyond it the oldest of them is closed, of the
+/// same address first, the one that is being paired last.
+pub const HOMEKIT_STRANGERS: usize = 12;
+/// Bytes of a request's body; beyond it the connection ends. The largest real one is under 2 KB.
+pub const HOMEKIT_BODY: usize = 16 * 1024;
+/// Bytes of answers that wait to be written; with so many no further request is looked at.
+pub const HOMEKIT_OUT: usize = 16 * 1024;
+/// Bytes that are read at once.
+pub const HOMEKIT_READ: usize = 4 * 1024;
+/// How long a stranger may say nothing; then its connection is closed. A controller may for ever.
+pub const HOMEKIT_STRANGER_TIME: Duration = Duration::from_secs(60);
+/// The same for the one that is being paired: somebody types eight digits.
+pub const HOMEKIT_TYPING_TIME: Duration = Duration::from_secs(300);
+/// Without one byte taken by the peer while we write; beyond it the connection is closed.
+pub const HOMEKIT_WRITE_TIME: Duration = Duration::from_secs(20);
+/// How long a picture may take; beyond it the controller gets none. It waits for no more than ten.
+pub const HOMEKIT_SNAPSHOT_TIME: Duration = Duration::from_secs(8);
+/// Between two writes of values to flash; what changes meanwhile is written together.
+pub const HOMEKIT_SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// Before values that could not be written are tried again.
+pub const HOMEKIT_SAVE_RETRY: Duration = Duration::from_secs(30);

@@ -308,11 +308,40 @@ impl Book {
         true
     }
 
+    /// Takes back what made `after` of `before`, where it could not be kept. What others have changed
+    /// meanwhile stays, and so do counted failures.
+    pub fn undo(&mut self, before: &Book, after: &[Pairing]) {
+        let of = |list: &[Pairing], id: &[u8]| list.iter().find(|p| p.id == id).cloned();
+        for new in after {
+            match of(&before.pairings, &new.id) {
+                None => self.pairings.retain(|p| p != new),
+                Some(old) => {
+                    self.pairings.iter_mut().filter(|p| *p == new).for_each(|p| p.clone_from(&old));
+                }
+            }
+        }
+        for old in before.pairings.iter().filter(|p| of(after, &p.id).is_none()) {
+            if self.find(&old.id).is_none() && self.pairings.len() < MOST_PAIRINGS {
+                self.pairings.push(old.clone());
+            }
+        }
+        if after.is_empty() && self.values.is_empty() {
+            self.values.clone_from(&before.values);
+        }
+        if !self.pairings.iter().any(|p| p.admin) {
+            self.wipe_values();
+        }
+    }
+
+    fn wipe_values(&mut self) {
+        self.pairings.clear();
+        self.values.clear();
+    }
+
     /// After the last admin: nobody is known and nothing was set. Identity and counters stay, for the
     /// sticker on the box stays too.
     pub fn wipe(&mut self) {
-        self.pairings.clear();
-        self.values.clear();
+        self.wipe_values();
         self.failures = 0;
     }
 }
@@ -366,6 +395,45 @@ mod tests {
         book.config_number = u16::MAX;
         book.see_shape([3; 8]);
         assert_eq!(book.config_number, 1);
+    }
+
+    #[test]
+    fn a_change_that_was_not_kept_is_taken_back_and_no_other() {
+        let one = |id: &[u8], admin| Pairing { id: id.to_vec(), key: [1; 32], admin };
+        let mut before = book();
+        before.pairings = vec![one(b"owner", true), one(b"guest", false)];
+        before.set_value(7, &[1]);
+        // one is added, and while that is written another is added and the guest goes
+        let mut now = before.clone();
+        now.pairings.push(one(b"new", false));
+        let after = now.pairings.clone();
+        now.pairings.push(one(b"other", true));
+        now.pairings.retain(|p| p.id != b"guest");
+        now.undo(&before, &after);
+        assert_eq!(now.pairings, [one(b"owner", true), one(b"other", true)]);
+        // a removal, and rights
+        let mut now = before.clone();
+        now.pairings.remove(1);
+        let after = now.pairings.clone();
+        now.undo(&before, &after);
+        assert_eq!(now, before);
+        let mut now = before.clone();
+        now.pairings[1].admin = true;
+        let after = now.pairings.clone();
+        now.undo(&before, &after);
+        assert_eq!(now, before);
+        // the last admin
+        let mut now = before.clone();
+        now.wipe();
+        now.undo(&before, &[]);
+        assert_eq!(now, before);
+        // whose removal came between leaves nobody behind
+        let mut now = before.clone();
+        now.pairings.remove(1);
+        let after = now.pairings.clone();
+        now.wipe();
+        now.undo(&before, &after);
+        assert!(!now.is_paired() && now.value(7).is_none());
     }
 
     #[test]

@@ -7,8 +7,9 @@ pub mod book;
 pub mod setup;
 pub mod verify;
 
-use super::crypto::srp;
+use super::crypto::{Key, srp, verify as is_signed};
 use super::tlv8::Writer;
+use book::{Identity, Pairing};
 
 /// Types of pairing items.
 pub mod item {
@@ -67,6 +68,33 @@ pub enum Job {
         /// The controller's proof.
         proof: Vec<u8>,
     },
+    /// Pair-setup's last step: the controller's signature read, ours written.
+    Finish {
+        /// What SRP agreed on.
+        secret: Box<[u8; 64]>,
+        /// The controller's name, key and signature, sealed.
+        sealed: Vec<u8>,
+        /// Who we are.
+        identity: Identity,
+    },
+    /// Pair-verify's first step.
+    Offer {
+        /// The controller's key of the moment.
+        theirs: Key,
+        /// Fresh randomness.
+        secret: Key,
+        /// Who we are.
+        identity: Identity,
+    },
+    /// Pair-verify's second step.
+    Check {
+        /// Of the controller, from the book.
+        key: Key,
+        /// What it should have signed.
+        signed: Vec<u8>,
+        /// What it sent.
+        signature: Vec<u8>,
+    },
 }
 
 /// What came of a job.
@@ -75,6 +103,12 @@ pub enum Done {
     Started(Box<srp::Server>),
     /// Of [`Job::Agree`]; nothing if the code was wrong.
     Agreed(Option<Box<srp::Agreed>>),
+    /// Of [`Job::Finish`]: the controller and the answer; nothing if it is not who it says.
+    Finished(Option<Box<(Pairing, Vec<u8>)>>),
+    /// Of [`Job::Offer`]: what is offered and the answer; nothing if the key gives the secret away.
+    Offered(Option<Box<(verify::Offered, Vec<u8>)>>),
+    /// Of [`Job::Check`].
+    Checked(bool),
 }
 
 impl Job {
@@ -85,6 +119,13 @@ impl Job {
                 Done::Started(Box::new(srp::Server::new(&code, salt, secret)))
             }
             Job::Agree { server, public, proof } => Done::Agreed(server.agree(&public, &proof).map(Box::new)),
+            Job::Finish { secret, sealed, identity } => {
+                Done::Finished(setup::finish(secret.as_slice(), &sealed, &identity).map(Box::new))
+            }
+            Job::Offer { theirs, secret, identity } => {
+                Done::Offered(verify::offer(&theirs, &secret, &identity).map(Box::new))
+            }
+            Job::Check { key, signed, signature } => Done::Checked(is_signed(&key, &signed, &signature)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! controller at a time; wrong codes are counted on flash before they are answered.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::book::{Book, LONGEST_ID, MOST_FAILURES, Pairing};
+use super::book::{Book, Identity, LONGEST_ID, MOST_FAILURES, Pairing};
 use super::{Done, Job, Refusal, Step, item, refuse};
 use crate::homekit::crypto::{Key, hkdf, open_message, seal_message, sign, srp, verify};
 use crate::homekit::tlv8::{Tlv, Writer};
@@ -24,6 +24,15 @@ enum Stage {
     Proving,
     /// The code was right; waiting for the controller's key.
     Proven(Box<[u8; 64]>),
+    /// The controller's key is being checked.
+    Finishing,
+}
+
+impl Stage {
+    /// It is our turn: the controller is not the one who is slow.
+    fn is_ours(&self) -> bool {
+        matches!(self, Stage::Starting | Stage::Proving | Stage::Finishing)
+    }
 }
 
 /// The one pair-setup that may be going on at an accessory.
@@ -43,9 +52,14 @@ struct Going {
 impl Setup {
     /// A session that closes gives up its place.
     pub fn leave(&mut self, session: u32) {
-        if self.going.as_ref().is_some_and(|g| g.session == session) {
+        if self.is_of(session) {
             self.going = None;
         }
+    }
+
+    /// Whether that session is at it.
+    pub fn is_of(&self, session: u32) -> bool {
+        self.going.as_ref().is_some_and(|g| g.session == session)
     }
 
     /// A message of `session`.
@@ -60,7 +74,7 @@ impl Setup {
         match message.byte(item::STATE) {
             Some(1) => self.begin(book, session, message, now, random),
             Some(3) => self.prove(session, message, now),
-            Some(5) => self.finish(book, session, message),
+            Some(5) => self.finish(book, session, message, now),
             _ => Step::Malformed,
         }
     }
@@ -90,10 +104,8 @@ impl Setup {
         if book.failures >= MOST_FAILURES {
             return Step::Answer(refuse(2, Refusal::MaxTries));
         }
-        let busy = self
-            .going
-            .as_ref()
-            .is_some_and(|g| g.session != session && now.saturating_duration_since(g.touched) < IDLE);
+        let idle = |g: &Going| !g.stage.is_ours() && now.saturating_duration_since(g.touched) >= IDLE;
+        let busy = self.going.as_ref().is_some_and(|g| g.session != session && !idle(g));
         if busy {
             return Step::Answer(refuse(2, Refusal::Busy));
         }
@@ -127,7 +139,11 @@ impl Setup {
     pub fn done(&mut self, book: &mut Book, session: u32, done: Done, now: Instant) -> Step {
         let Some(going) = self.going.as_mut().filter(|g| g.session == session) else {
             // It took so long that another controller has its place.
-            let state = if matches!(done, Done::Started(_)) { 2 } else { 4 };
+            let state = match done {
+                Done::Started(_) => 2,
+                Done::Agreed(_) => 4,
+                _ => 6,
+            };
             return Step::Answer(refuse(state, Refusal::Busy));
         };
         going.touched = now;
@@ -154,6 +170,22 @@ impl Setup {
                 let answer = refuse(4, Refusal::Authentication);
                 Step::Save(answer.clone(), answer)
             }
+            (Done::Finished(None), Stage::Finishing) => {
+                self.going = None;
+                Step::Answer(refuse(6, Refusal::Authentication))
+            }
+            (Done::Finished(Some(finished)), Stage::Finishing) => {
+                self.going = None;
+                // Another one cannot have come first, but the book is what counts.
+                if book.is_paired() {
+                    return Step::Answer(refuse(6, Refusal::Unavailable));
+                }
+                let (pairing, answer) = *finished;
+                book.pairings.push(pairing);
+                book.failures = 0;
+                self.in_a_row = 0;
+                Step::Save(answer, refuse(6, Refusal::Unknown))
+            }
             _ => {
                 self.going = None;
                 Step::Malformed
@@ -161,45 +193,42 @@ impl Setup {
         }
     }
 
-    fn finish(&mut self, book: &mut Book, session: u32, message: &Tlv) -> Step {
-        let Some(going) = self.going.take_if(|g| g.session == session) else {
+    fn finish(&mut self, book: &Book, session: u32, message: &Tlv, now: Instant) -> Step {
+        let Some(mut going) = self.going.take_if(|g| g.session == session) else {
             return Step::Malformed;
         };
-        let Stage::Proven(secret) = going.stage else {
+        let (Stage::Proven(secret), Some(sealed)) = (going.stage, message.get(item::ENCRYPTED)) else {
             return Step::Malformed;
         };
-        // Another one cannot have come first, but the book is what counts.
-        if book.is_paired() {
-            return Step::Answer(refuse(6, Refusal::Unavailable));
-        }
-        let secret = secret.as_slice();
-        let key = hkdf(secret, b"Pair-Setup-Encrypt-Salt", b"Pair-Setup-Encrypt-Info");
-        let Some(pairing) = controller(secret, &key, message) else {
-            return Step::Answer(refuse(6, Refusal::Authentication));
-        };
-        book.pairings.push(pairing);
-        book.failures = 0;
-        self.in_a_row = 0;
-        let ours = &book.identity;
-        let signing = hkdf(secret, b"Pair-Setup-Accessory-Sign-Salt", b"Pair-Setup-Accessory-Sign-Info");
-        let public = ours.public_key();
-        let signed = [&signing, ours.device_id.as_bytes(), &public].concat();
-        let inner = Writer::new()
-            .put(item::IDENTIFIER, ours.device_id.as_bytes())
-            .put(item::PUBLIC_KEY, &public)
-            .put(item::SIGNATURE, &sign(&ours.seed, &signed))
-            .finish();
-        let answer = Writer::new()
-            .u8(item::STATE, 6)
-            .put(item::ENCRYPTED, &seal_message(&key, b"PS-Msg06", inner))
-            .finish();
-        Step::Save(answer, refuse(6, Refusal::Unknown))
+        going.stage = Stage::Finishing;
+        going.touched = now;
+        self.going = Some(going);
+        Step::Work(Job::Finish { secret, sealed: sealed.to_vec(), identity: book.identity.clone() })
     }
 }
 
+/// The controller, if it is who it says, and our answer to it.
+pub(super) fn finish(secret: &[u8], sealed: &[u8], ours: &Identity) -> Option<(Pairing, Vec<u8>)> {
+    let key = hkdf(secret, b"Pair-Setup-Encrypt-Salt", b"Pair-Setup-Encrypt-Info");
+    let pairing = controller(secret, &key, sealed)?;
+    let signing = hkdf(secret, b"Pair-Setup-Accessory-Sign-Salt", b"Pair-Setup-Accessory-Sign-Info");
+    let public = ours.public_key();
+    let signed = [&signing, ours.device_id.as_bytes(), &public].concat();
+    let inner = Writer::new()
+        .put(item::IDENTIFIER, ours.device_id.as_bytes())
+        .put(item::PUBLIC_KEY, &public)
+        .put(item::SIGNATURE, &sign(&ours.seed, &signed))
+        .finish();
+    let answer = Writer::new()
+        .u8(item::STATE, 6)
+        .put(item::ENCRYPTED, &seal_message(&key, b"PS-Msg06", inner))
+        .finish();
+    Some((pairing, answer))
+}
+
 /// Who the controller says it is, if it can prove it.
-fn controller(secret: &[u8], key: &Key, message: &Tlv) -> Option<Pairing> {
-    let inner = open_message(key, b"PS-Msg05", message.get(item::ENCRYPTED)?)?;
+fn controller(secret: &[u8], key: &Key, sealed: &[u8]) -> Option<Pairing> {
+    let inner = open_message(key, b"PS-Msg05", sealed)?;
     let inner = Tlv::parse(&inner).ok()?;
     let id = inner.get(item::IDENTIFIER).filter(|id| (1..=LONGEST_ID).contains(&id.len()))?;
     let public = inner.get(item::PUBLIC_KEY)?;
@@ -315,6 +344,10 @@ mod tests {
         assert!(home.m1(1).get(item::SALT).is_some());
         assert_eq!(home.m1(2).byte(item::ERROR), Some(7));
         home.now += IDLE;
+        // Time that our own arithmetic takes is not the controller's.
+        home.setup.going.as_mut().unwrap().stage = Stage::Proving;
+        assert_eq!(home.m1(2).byte(item::ERROR), Some(7));
+        home.setup.going.as_mut().unwrap().stage = Stage::Proven(Box::new([0; 64]));
         assert!(home.m1(2).get(item::SALT).is_some());
         assert_eq!(home.m1(3).byte(item::ERROR), Some(7));
         home.setup.leave(2);

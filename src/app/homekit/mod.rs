@@ -1,0 +1,338 @@
+//! HomeKit as part of the program: which streams are accessories, who they are, where they listen, and
+//! what they hear of what happens. The accessory itself knows nothing of all this.
+
+mod book;
+mod picture;
+mod routes;
+
+use super::api::Routes;
+use super::config::{Config, Homekit as Row};
+use super::program::{Program, Service};
+use super::state;
+use crate::homekit::accessory::{Accessory, Camera, Settings, Value};
+use crate::homekit::camera::SIZES;
+use crate::homekit::database::{Shape, iid, kind};
+use crate::homekit::pairing::book::VERSION;
+use crate::homekit::payload;
+use crate::homekit::qr::Qr;
+use crate::homekit::server::{Behind, Listening, Server, Store};
+use crate::media::Time;
+use crate::motion::{Bus, Event, What};
+use crate::net::clock;
+use crate::net::mdns::{Mode, Responder};
+use crate::net::socket::Listener;
+use crate::net::worker::Worker;
+use crate::stream::Local;
+use async_task::Task;
+use std::cell::RefCell;
+use std::future::ready;
+use std::io::Write;
+use std::rc::{Rc, Weak};
+
+/// A stream that is an accessory.
+pub(super) struct Home {
+    stream: String,
+    port: u16,
+    server: Rc<Server>,
+    /// The name of its book.
+    book: String,
+    store: Option<state::Store>,
+    _listening: Listening,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // what the worker has not written yet is written now: the program may be about to end
+        let bytes = self.server.stop();
+        if let Some(store) = &self.store
+            && let Err(e) = store.write(&self.book, VERSION, &bytes)
+        {
+            log::error!(target: "homekit", "{}: {e}", self.stream);
+        }
+    }
+}
+
+impl Home {
+    /// The text of its QR code.
+    fn uri(&self) -> String {
+        let accessory = self.server.accessory();
+        let identity = &accessory.book.identity;
+        payload::uri(identity.code, &identity.setup_id, accessory.settings.category)
+    }
+
+    /// For a person at a terminal.
+    fn card(&self) -> String {
+        let code = self.server.accessory().book.identity.code;
+        let qr = Qr::new(&self.uri()).map(|qr| qr.text()).unwrap_or_default();
+        format!("  HomeKit {}: setup code {code}\n{qr}", self.stream)
+    }
+}
+
+/// Everything of HomeKit that runs.
+#[derive(Default)]
+pub struct Homekit {
+    homes: Rc<RefCell<Vec<Home>>>,
+    program: RefCell<Weak<Program>>,
+    responder: RefCell<Option<Rc<Responder>>>,
+    ear: RefCell<Option<Task<()>>>,
+    routes: RefCell<Option<Routes>>,
+}
+
+impl Service for Homekit {
+    fn name(&self) -> &'static str {
+        "homekit"
+    }
+
+    fn start(&self, program: &Rc<Program>, config: &Config) {
+        self.stop();
+        program.listening.borrow_mut().retain(|l| !l.starts_with("HOMEKIT "));
+        program.forget_faults("homekit");
+        if !config.starts("homekit") {
+            return;
+        }
+        if let Some(why) = config.fault("homekit") {
+            program.fault("homekit", why.to_owned());
+            return;
+        }
+        self.program.replace(Rc::downgrade(program));
+        self.routes.replace(Some(routes::serve(program, &self.homes)));
+        if config.homekit.is_empty() {
+            return;
+        }
+        let store = match program.store() {
+            Ok(store) => Some(store),
+            Err(sentence) => {
+                program.fault("homekit", format!("homekit: {sentence}; nobody can be paired"));
+                None
+            }
+        };
+        for (stream, row) in &config.homekit {
+            let part = format!("homekit.{stream}");
+            if let Some(why) = config.fault(&part) {
+                program.fault("homekit", why.to_owned());
+                continue;
+            }
+            match self.open(program, config, stream, row, store.clone()) {
+                Ok(home) => self.homes.borrow_mut().push(home),
+                Err(sentence) => program.fault("homekit", format!("{part}: {sentence}")),
+            }
+        }
+        if self.homes.borrow().is_empty() {
+            return;
+        }
+        let (homes, ear) = (self.homes.clone(), program.bus.listen());
+        self.ear.replace(Some(program.executor.spawn(async move {
+            loop {
+                hear(&homes, &ear.next().await);
+            }
+        })));
+    }
+
+    fn set(&self, config: &Config) {
+        // a stream has gone or come
+        let wanted = config.homekit.iter().map(|(name, _)| name);
+        let same = self.homes.borrow().iter().map(|h| &h.stream).eq(wanted);
+        let program = self.program.borrow().upgrade();
+        if let (false, Some(program)) = (same, program) {
+            self.start(&program, config);
+        }
+    }
+
+    fn stop(&self) {
+        let ended = (self.ear.take(), self.routes.take(), self.homes.take(), self.program.take());
+        drop(ended);
+    }
+
+    fn is_on(&self) -> bool {
+        self.program.borrow().strong_count() > 0
+    }
+
+    fn serves(&self) -> bool {
+        !self.homes.borrow().is_empty()
+    }
+
+    fn tell(&self, out: &mut dyn Write) {
+        for home in self.homes.borrow().iter().filter(|h| !h.server.accessory().book.is_paired()) {
+            let _ = writeln!(out, "{}", home.card());
+        }
+    }
+}
+
+impl Homekit {
+    fn open(
+        &self,
+        program: &Rc<Program>,
+        config: &Config,
+        stream: &str,
+        row: &Row,
+        store: Option<state::Store>,
+    ) -> Result<Home, String> {
+        let category = category(&row.category_id)?;
+        let name = book::name(stream);
+        let (book, told) = book::open(store.as_ref(), &name, stream, row)?;
+        if let Some(sentence) = told {
+            program.fault("homekit", format!("homekit.{stream}: {sentence}"));
+        }
+        let settings = settings(stream, row, category, &book.identity.device_id);
+        if row.hksv {
+            log::warn!(target: "homekit", "homekit.{stream}.hksv: recordings are announced and not served yet");
+        }
+        let listener = Listener::tcp(&format!(":{}", row.port)).map_err(|e| format!("port {}: {e}", row.port))?;
+        let port = listener.local_address().map_or(row.port, |a| a.port());
+        let kept: Rc<dyn Store> = match &store {
+            Some(store) => Rc::new(Shelf { store: store.clone(), name: name.clone(), slow: program.slow.clone() }),
+            None => Rc::new(Nowhere),
+        };
+        let behind = Behind {
+            camera: Box::new(Eye { bus: program.bus.clone(), stream: stream.into() }),
+            store: kept,
+            snapshots: picture::pictures(program.hall.clone(), stream),
+        };
+        let accessory = Accessory::new(settings, book);
+        let server = Server::new(program.executor.clone(), program.slow.clone(), accessory, behind);
+        let listening = server.serve(listener);
+        if let Err(e) = server.announce(&self.responder(program, config), port) {
+            program.fault("homekit", format!("homekit.{stream}: it cannot be found: {e}"));
+        }
+        program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {stream}"));
+        Ok(Home { stream: stream.to_owned(), port, server, book: name, store, _listening: listening })
+    }
+
+    fn responder(&self, program: &Rc<Program>, config: &Config) -> Rc<Responder> {
+        let known = self.responder.borrow().clone();
+        known.unwrap_or_else(|| {
+            let mode = match config.mdns.mode {
+                "files" => Mode::Files,
+                "off" => Mode::Off,
+                _ => Mode::Own,
+            };
+            let host = match config.mdns.host.as_str() {
+                "" => std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
+                host => host.to_owned(),
+            };
+            let host = match host.trim() {
+                "" | "localhost" | "(none)" => "streamd".to_owned(),
+                host => host.split('.').next().unwrap_or("streamd").to_owned(),
+            };
+            let directory = config.mdns.directory.clone();
+            let settings = crate::net::mdns::Settings { mode, host, directory };
+            let responder = Rc::new(Responder::new(&program.executor, settings));
+            self.responder.replace(Some(responder.clone()));
+            responder
+        })
+    }
+}
+
+/// What the Home app shows it as.
+fn category(text: &str) -> Result<u8, String> {
+    match text {
+        "" | "camera" => Ok(17),
+        "doorbell" => Ok(18),
+        "bridge" => Ok(2),
+        number => number
+            .parse()
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| format!("category_id: {text:?}: expected camera, doorbell, bridge or a number")),
+    }
+}
+
+fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings {
+    let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    // where no Opus can be made, sound is not announced
+    let sound = cfg!(feature = "opus") && row.live;
+    let shape = Shape {
+        live: row.live,
+        recording: row.hksv,
+        microphone: row.microphone && (sound || row.hksv),
+        speaker: row.speaker && sound,
+        motion: true,
+        doorbell: category == 18,
+        hardware_revision: !row.hardware.is_empty(),
+        indicator: row.status_light,
+        night_vision: row.night_vision,
+    };
+    let serial = if row.serial.chars().count() > 1 { row.serial.clone() } else { device_id.replace(':', "") };
+    Settings {
+        name: or(&row.name, stream),
+        manufacturer: or(&row.manufacturer, "streamd"),
+        model: or(&row.model, "Camera"),
+        serial,
+        firmware: or(&row.firmware, super::api::VERSION),
+        hardware: (!row.hardware.is_empty()).then(|| row.hardware.clone()),
+        category,
+        shape,
+        sizes: SIZES.to_vec(),
+        prebuffer_ms: 4000,
+    }
+}
+
+/// What happens to the camera, for those accessories that are it.
+fn hear(homes: &RefCell<Vec<Home>>, event: &Event) {
+    for home in homes.borrow().iter().filter(|h| event.stream.is_empty() || *h.stream == *event.stream) {
+        match event.what {
+            What::Motion(on) => home.server.motion(on),
+            What::Doorbell => home.server.press(),
+            What::Privacy(on) => home.server.disable(on),
+            What::Light(on) => home.server.set(iid::OPERATING + 4, Value::Bool(on)),
+            What::Night(on) => home.server.set(iid::OPERATING + 5, Value::Bool(on)),
+        }
+    }
+}
+
+/// What a stream does when its accessory is told to.
+struct Eye {
+    bus: Rc<Bus>,
+    stream: Rc<str>,
+}
+
+impl Camera for Eye {
+    fn identify(&mut self) {
+        log::info!(target: "homekit", "{}: somebody asks which camera this is", self.stream);
+    }
+
+    fn changed(&mut self, _: u16, what: u16, value: &Value) {
+        let what = match what {
+            kind::INDICATOR => What::Light(value.is_on()),
+            kind::NIGHT_VISION => What::Night(value.is_on()),
+            _ => return,
+        };
+        let time: Time = clock::now();
+        self.bus.post(Event { time, stream: self.stream.clone(), what });
+    }
+}
+
+/// Keeps a book on flash.
+struct Shelf {
+    store: state::Store,
+    name: String,
+    slow: Rc<Worker>,
+}
+
+impl Store for Shelf {
+    fn save(&self, bytes: Vec<u8>) -> Local<bool> {
+        let (store, name) = (self.store.clone(), self.name.clone());
+        match self.slow.run(move || store.write(&name, VERSION, &bytes)) {
+            Err(refused) => {
+                log::error!(target: "homekit", "{}: not kept: {refused}", self.name);
+                Box::pin(ready(false))
+            }
+            Ok(pending) => Box::pin(async move {
+                let written = pending.await;
+                if let Err(e) = &written {
+                    log::error!(target: "homekit", "{e}");
+                }
+                written.is_ok()
+            }),
+        }
+    }
+}
+
+/// There is no place to keep anything: nobody can be paired.
+struct Nowhere;
+
+impl Store for Nowhere {
+    fn save(&self, _: Vec<u8>) -> Local<bool> {
+        Box::pin(ready(false))
+    }
+}

@@ -353,7 +353,7 @@ impl Accessory {
         self.unsaved
     }
 
-    /// What was asked for could not be kept: it is to be asked for again.
+    /// It is to be asked for again: what was asked for could not be kept, or is new.
     pub fn not_saved(&mut self) {
         self.unsaved = true;
     }

@@ -169,7 +169,7 @@ impl Homekit {
     ) -> Result<Home, String> {
         let category = category(&row.category_id)?;
         let name = book::name(stream);
-        let (book, told) = book::open(store.as_ref(), &name, stream, row)?;
+        let (mut book, told) = book::open(store.as_ref(), &name, stream, row)?;
         if let Some(sentence) = told {
             program.fault("homekit", format!("homekit.{stream}: {sentence}"));
         }
@@ -177,8 +177,13 @@ impl Homekit {
         if row.hksv {
             log::warn!(target: "homekit", "homekit.{stream}.hksv: recordings are announced and not served yet");
         }
-        let listener = Listener::tcp(&format!(":{}", row.port)).map_err(|e| format!("port {}: {e}", row.port))?;
+        // any port, and that is best the one where controllers have found it before
+        let again = Some(book.port).filter(|&port| row.port == 0 && port != 0);
+        let again = again.and_then(|port| Listener::tcp(&format!(":{port}")).ok());
+        let listener = again.map_or_else(|| Listener::tcp(&format!(":{}", row.port)), Ok);
+        let listener = listener.map_err(|e| format!("port {}: {e}", row.port))?;
         let port = listener.local_address().map_or(row.port, |a| a.port());
+        book.port = port;
         let kept: Rc<dyn Store> = match &store {
             Some(store) => Rc::new(Shelf { store: store.clone(), name: name.clone(), slow: program.slow.clone() }),
             None => Rc::new(Nowhere),
@@ -188,7 +193,8 @@ impl Homekit {
             store: kept,
             snapshots: picture::pictures(program.hall.clone(), stream),
         };
-        let accessory = Accessory::new(settings, book);
+        let mut accessory = Accessory::new(settings, book);
+        accessory.not_saved();
         let server = Server::new(program.executor.clone(), program.slow.clone(), accessory, behind);
         let listening = server.serve(listener);
         if let Err(e) = server.announce(&self.responder(program, config), port) {

@@ -67,6 +67,8 @@ pub struct Book {
     pub shape: [u8; 8],
     /// Pairings of a configuration file were taken over; never again.
     pub imported: bool,
+    /// Where it was last found; 0 before that. It is good to be found there again.
+    pub port: u16,
     /// Characteristics' values by instance id, sorted.
     values: Vec<(u16, Vec<u8>)>,
 }
@@ -183,6 +185,7 @@ mod kind {
     pub const IMPORTED: u8 = 8;
     pub const PAIRING: u8 = 9;
     pub const VALUE: u8 = 10;
+    pub const PORT: u8 = 11;
 }
 
 impl Book {
@@ -195,6 +198,7 @@ impl Book {
             config_number: 1,
             shape: [0; 8],
             imported: false,
+            port: 0,
             values: Vec::new(),
         }
     }
@@ -209,7 +213,8 @@ impl Book {
             .u8(kind::FAILURES, self.failures)
             .u16(kind::CONFIG, self.config_number)
             .put(kind::SHAPE, &self.shape)
-            .u8(kind::IMPORTED, u8::from(self.imported));
+            .u8(kind::IMPORTED, u8::from(self.imported))
+            .u16(kind::PORT, self.port);
         for pairing in &self.pairings {
             let entry = Writer::new().put(1, &pairing.id).put(2, &pairing.key).u8(3, u8::from(pairing.admin));
             out = out.entry(0, false, kind::PAIRING, &entry.finish());
@@ -241,6 +246,7 @@ impl Book {
         book.config_number = u16::try_from(tlv.uint(kind::CONFIG)?).ok()?.max(1);
         book.shape = tlv.get(kind::SHAPE)?.try_into().ok()?;
         book.imported = tlv.byte(kind::IMPORTED)? != 0;
+        book.port = u16::try_from(tlv.uint(kind::PORT)?).ok()?;
         for entry in tlv.all(kind::PAIRING).take(MOST_PAIRINGS) {
             let entry = Tlv::parse(entry).ok()?;
             let (id, key) = (entry.get(1)?.to_vec(), entry.get(2)?.try_into().ok()?);
@@ -374,6 +380,7 @@ mod tests {
         }
         book.failures = 7;
         book.imported = true;
+        book.port = 51827;
         assert!(book.see_shape([1; 8]));
         assert!(book.set_value(300, &[1; 400]) && book.set_value(5, &[0]) && !book.set_value(5, &[0]));
         let bytes = book.encode();

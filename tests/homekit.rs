@@ -1,0 +1,265 @@
+//! The camera as Apple's homes meet it: `hubsim` plays a hub and is strict about everything it sees;
+//! aiohomekit is a controller that others wrote. What it takes: node, and the Python environment that
+//! `scripts/test` makes.
+#![cfg(all(feature = "homekit", feature = "demo"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::*;
+
+const PIN: &str = "031-45-154";
+
+/// A demo camera that is an accessory, and announces recordings too.
+fn config(port: u16, mdns: &str, more: &str) -> String {
+    format!(
+        "api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\nmdns: {{mode: \"{mdns}\"}}\n\
+         streams:\n  cam: demo:?width=320&height=180\n\
+         homekit:\n  cam: {{pin: {PIN}, port: {port}, hksv: true{more}}}\n"
+    )
+}
+
+/// The port of the accessory.
+fn port(streamd: &Streamd) -> u16 {
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    u16::try_from(int(&home, "port")).unwrap()
+}
+
+fn hubsim_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hubsim")
+}
+
+/// One part of the simulator's; its report is kept beside the build.
+fn hubsim(streamd: &Streamd, part: &str, more: &[&str]) -> Value {
+    let script = hubsim_folder().join("hubsim.mjs");
+    let (port, state) = (port(streamd).to_string(), streamd.folder.path("hub.json"));
+    // bounds of the simulator's own are for a camera that has nothing else to do
+    let mut args = vec![script.to_str().unwrap(), part, "--port", &port, "--pin", PIN, "--patience", "10"];
+    args.extend(["--state", state.to_str().unwrap()]);
+    args.extend(more);
+    let run = tool("node", &args, "");
+    let name = format!("hubsim-{part}.json");
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), &run.out).unwrap();
+    let report = match parse(run.out.as_bytes()) {
+        Ok(report) => report,
+        Err(e) => panic!("{part}: {e}: {}{}", run.out, run.err),
+    };
+    let failed: Vec<_> = items(&report, "failed").iter().filter_map(Value::as_str).collect();
+    assert!(run.code == 0 && failed.is_empty(), "{part}: {failed:?}\n{}", run.err);
+    let passed = report.get("summary").map_or(0, |s| int(s, "pass"));
+    assert!(passed > 0, "{part}: nothing was checked: {}", run.out);
+    report
+}
+
+#[test]
+fn the_simulator_is_right_about_itself() {
+    let script = hubsim_folder().join("selftest.mjs");
+    let run = tool("node", &[script.to_str().unwrap(), "--fast"], "");
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+}
+
+/// From the box to the wall and back into the box.
+#[test]
+fn a_hub_pairs_uses_and_leaves_the_camera() {
+    let streamd = Streamd::start(&config(0, "off", ""));
+    for part in ["negative-unpaired", "pair", "verify", "db", "chars", "snapshot", "negative", "pairings"] {
+        hubsim(&streamd, part, &[]);
+    }
+    hubsim(&streamd, "unpair", &[]);
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    assert_eq!((int(&home, "paired"), text(&home, "setup_code")), (0, PIN));
+}
+
+#[test]
+fn pairings_and_settings_survive_a_kill() {
+    let mut streamd = Streamd::start(&config(0, "off", ""));
+    hubsim(&streamd, "pair", &[]);
+    // the simulator kills it; we start it again with the same arguments
+    let again = format!(
+        "kill -9 {}; (exec '{PROGRAM}' -c '{}' </dev/null >/dev/null 2>>'{}') & echo $! > '{}'",
+        streamd.pid(),
+        streamd.folder.path("streamd.yaml").display(),
+        streamd.folder.path("log").display(),
+        streamd.folder.path("pid").display(),
+    );
+    let restart = streamd.folder.write("restart", again);
+    let restart = format!("sh {}", restart.display());
+    hubsim(&streamd, "persist", &["--restart", &restart, "--no-record"]);
+    let second = std::fs::read_to_string(streamd.folder.path("pid")).unwrap();
+    let end = Command::new("kill").arg(second.trim()).status().unwrap();
+    assert!(end.success());
+    let _ = streamd.child.wait();
+    wait_until("the second one to end", || !Path::new("/proc").join(second.trim()).exists());
+    // and a third, which ends in good order, still knows whom it serves
+    streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+    hubsim(&streamd, "verify", &[]);
+    assert_eq!(int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "paired"), 1);
+}
+
+/// A flood of strangers is shut out, and whoever is known is not.
+#[test]
+fn strangers_give_way() {
+    let streamd = Streamd::start(&config(0, "off", ""));
+    hubsim(&streamd, "pair", &[]);
+    let port = port(&streamd);
+    let half_open: Vec<_> = (0..300).map(|_| connect(port)).collect();
+    hubsim(&streamd, "verify", &[]);
+    drop(half_open);
+    hubsim(&streamd, "verify", &[]);
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    assert!(items(&home, "connections").len() <= 32);
+}
+
+#[test]
+fn an_owner_sees_what_to_type_and_nobody_else_does() {
+    let users = "users: [{name: eve, password: secret, roles: [view]}]\n";
+    let config = config(0, "off", ", category_id: doorbell") + users;
+    let streamd = Streamd::start(&config.replace("api: {", "api: {local_auth: true, "));
+    let home = streamd.local("GET", "/api/homekit", "").json();
+    let home = home.get("cam").unwrap();
+    assert_eq!((text(home, "setup_code"), text(home, "category_id")), (PIN, "18"));
+    assert!(text(home, "setup_uri").starts_with("X-HM://"));
+    let eve = [("Authorization", "Basic ZXZlOnNlY3JldA==")];
+    let seen = streamd.ask_with("GET", "/api/homekit", &eve, "");
+    assert_eq!(seen.status, 200, "{}", seen.text());
+    assert!(!seen.text().contains(PIN) && !seen.text().contains("X-HM"), "{}", seen.text());
+    assert_eq!(streamd.ask_with("GET", "/api/homekit/qr.svg?id=cam", &eve, "").status, 403);
+    let qr = streamd.local("GET", "/api/homekit/qr.svg?id=cam", "");
+    assert!(qr.status == 200 && qr.text().starts_with("<svg"), "{}", qr.text());
+    assert_eq!(streamd.local("POST", "/api/homekit/doorbell?id=cam", "").status, 200);
+    assert_eq!(streamd.local("POST", "/api/homekit/doorbell?id=nobody", "").status, 404);
+    let said = streamd.ctl(&["homekit"]);
+    assert!(said.code == 0 && said.out.contains(PIN) && said.out.contains('█'), "{said:?}");
+    assert!(!streamd.log().contains(PIN), "the code is no business of the log");
+}
+
+/// Runs one test again where nobody else is: in a network of its own; true inside.
+fn alone(test: &str) -> bool {
+    if std::env::var_os("ALONE_IN_A_NETWORK").is_some() {
+        return true;
+    }
+    let script = "ip link set lo up && ip link add cable type veth peer name wall && \
+                  ip addr add 192.0.2.1/24 dev cable && ip link set cable up && ip link set wall up && \
+                  exec \"$0\" --exact \"$1\" --nocapture";
+    let me = std::env::current_exe().unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "300", "unshare", "-nmpf", "--kill-child", "--mount-proc", "sh", "-c", script]);
+    // processes have small numbers there, and name their folders by them
+    let folder = Folder::new();
+    command.env("ALONE_IN_A_NETWORK", "1").env("TMPDIR", &folder.0);
+    let out = command.arg(me).arg(test).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    let good = out.status.success() && said.contains("1 passed");
+    assert!(good, "{said}{}", String::from_utf8_lossy(&out.stderr));
+    false
+}
+
+#[test]
+fn a_hub_finds_the_camera() {
+    if !alone("a_hub_finds_the_camera") {
+        return;
+    }
+    let streamd = Streamd::start(&config(0, "own", ""));
+    let find = |more: &[&str]| {
+        let mut args = vec!["--host", "192.0.2.1", "--iface", "192.0.2.1"];
+        args.extend(more);
+        hubsim(&streamd, "discover", &args)
+    };
+    // the name is tried before it is told, which takes a second
+    wait_until("the name to be told", || {
+        let browse = "import sys,time\nfrom zeroconf import Zeroconf,ServiceBrowser\n\
+                      class L:\n def add_service(s,z,t,n): print(n); sys.stdout.flush()\n \
+                      def update_service(s,*a): pass\n def remove_service(s,*a): pass\n\
+                      z=Zeroconf(['192.0.2.1']); ServiceBrowser(z,'_hap._tcp.local.',L()); time.sleep(2)";
+        tool(peers().to_str().unwrap(), &["-c", browse], "").out.contains("cam._hap._tcp")
+    });
+    find(&[]);
+    hubsim(&streamd, "pair", &["--host", "192.0.2.1"]);
+    let report = find(&[]);
+    let txt = report.get("info").and_then(|i| i.get("txt")).unwrap();
+    assert_eq!((text(txt, "sf"), text(txt, "ci"), text(txt, "pv")), ("0", "17", "1.1"));
+}
+
+/// The Python that has the clients which others wrote.
+fn peers() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/peers/bin/python");
+    assert!(python.exists(), "{} is made by scripts/test", python.display());
+    python
+}
+
+/// Finds, pairs, reads, listens, looks, goes.
+const CONTROLLER: &str = r#"
+import asyncio, sys, urllib.request
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
+from aiohomekit.characteristic_cache import CharacteristicCacheMemory
+from aiohomekit.controller.ip.controller import IpController
+from aiohomekit.zeroconf import ZeroconfServiceListener
+
+device, pin, api = sys.argv[1:]
+
+def moves(on):
+    url = f"{api}/api/events?type=motion&src=cam&on={on}"
+    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=50).read()
+
+async def main():
+    zeroconf = AsyncZeroconf(interfaces=["192.0.2.1"])
+    browser = AsyncServiceBrowser(zeroconf.zeroconf, ["_hap._tcp.local."], listener=ZeroconfServiceListener())
+    async with IpController(CharacteristicCacheMemory(), zeroconf) as controller:
+        discovery = await controller.async_find(device.lower(), 50)
+        print("found", discovery.description.name, discovery.paired)
+        finish = await discovery.async_start_pairing("cam")
+        pairing = await finish(pin)
+        print("paired")
+        (accessory,) = await pairing.list_accessories_and_characteristics()
+        chars = {c["type"].lower(): c for s in accessory["services"] for c in s["characteristics"]}
+        of = lambda kind: next(c for t, c in chars.items() if t.startswith(f"000000{kind}-"))
+        print("serial", of("30")["value"], "services", len(accessory["services"]))
+        motion = (1, of("22")["iid"])
+        heard = asyncio.Queue()
+        pairing.dispatcher_connect(heard.put_nowait)
+        await pairing.subscribe({motion})
+        print("value", (await pairing.get_characteristics([motion]))[motion]["value"])
+        await asyncio.to_thread(moves, "true")
+        while not (await heard.get()).get(motion, {}).get("value"):
+            pass
+        print("motion")
+        picture = await pairing.image(1, 640, 480)
+        print("picture", picture[:2].hex())
+        pairings = await pairing.list_pairings()
+        print("pairings", len(pairings), pairings[0]["permissions"])
+        await pairing.remove_pairing(pairing.pairing_data["iOSPairingId"])
+        await pairing.close()
+        print("gone")
+    await browser.async_cancel()
+    await zeroconf.async_close()
+
+asyncio.run(asyncio.wait_for(main(), 55))
+"#;
+
+#[test]
+fn a_controller_of_others_comes_and_goes() {
+    if !alone("a_controller_of_others_comes_and_goes") {
+        return;
+    }
+    let streamd = Streamd::start(&config(0, "own", ", serial: S-0001"));
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    let device = text(&home, "device_id");
+    let api = format!("http://127.0.0.1:{}", streamd.port);
+    let run = tool(peers().to_str().unwrap(), &["-uc", CONTROLLER, device, PIN, &api], "");
+    let said: Vec<&str> = run.out.lines().collect();
+    let expected = [
+        "found cam._hap._tcp.local. False",
+        "paired",
+        "serial S-0001 services 10",
+        "value False",
+        "motion",
+        "picture ffd8",
+        "pairings 1 admin",
+        "gone",
+    ];
+    assert_eq!((run.code, &said[..]), (0, &expected[..]), "{}", run.err);
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    assert_eq!(int(&home, "paired"), 0);
+}

@@ -679,7 +679,9 @@ impl Accessory {
     /// Whether a picture may be asked for; `reason` 0 is periodic, 1 an event.
     pub fn may_snapshot(&self, reason: Option<i64>) -> Result<(), Status> {
         let live = self.settings.shape.live;
-        if self.disabled || !self.is_on(iid::OPERATING + 1) || live && (0..self.places.len()).all(|p| self.refused(p).is_err())
+        if self.disabled
+            || !self.is_on(iid::OPERATING + 1)
+            || live && (0..self.places.len()).all(|p| self.refused(p).is_err())
         {
             return Err(Status::NotNow);
         }

@@ -113,7 +113,11 @@ mod tests {
     use super::*;
 
     fn row(id: &str, pairings: &[&str]) -> Row {
-        Row { device_id: id.into(), pairings: pairings.iter().map(|p| (*p).into()).collect(), ..Row::default() }
+        Row {
+            device_id: id.into(),
+            pairings: pairings.iter().map(|p| (*p).into()).collect(),
+            ..Row::default()
+        }
     }
 
     fn folder(name: &str) -> (std::path::PathBuf, Store) {
@@ -138,7 +142,10 @@ mod tests {
         assert_ne!(other.identity.device_id, book.identity.device_id);
         let pin = Row { pin: "03145154".into(), setup_id: "REFC".into(), ..Row::default() };
         let (book, _) = open(Some(&store), "a", "cam", &pin).unwrap();
-        assert_eq!((book.identity.code.to_string().as_str(), &book.identity.setup_id), ("031-45-154", b"REFC"));
+        assert_eq!(
+            (book.identity.code.to_string().as_str(), &book.identity.setup_id),
+            ("031-45-154", b"REFC")
+        );
         for bad in [
             Row { pin: "12345678".into(), ..Row::default() },
             Row { setup_id: "refc".into(), ..Row::default() },

@@ -185,7 +185,9 @@ impl Homekit {
         let port = listener.local_address().map_or(row.port, |a| a.port());
         book.port = port;
         let kept: Rc<dyn Store> = match &store {
-            Some(store) => Rc::new(Shelf { store: store.clone(), name: name.clone(), slow: program.slow.clone() }),
+            Some(store) => {
+                Rc::new(Shelf { store: store.clone(), name: name.clone(), slow: program.slow.clone() })
+            }
             None => Rc::new(Nowhere),
         };
         let behind = Behind {
@@ -235,11 +237,11 @@ fn category(text: &str) -> Result<u8, String> {
         "" | "camera" => Ok(17),
         "doorbell" => Ok(18),
         "bridge" => Ok(2),
-        number => number
-            .parse()
-            .ok()
-            .filter(|&n| n > 0)
-            .ok_or_else(|| format!("category_id: {text:?}: expected camera, doorbell, bridge or a number")),
+        number => {
+            number.parse().ok().filter(|&n| n > 0).ok_or_else(|| {
+                format!("category_id: {text:?}: expected camera, doorbell, bridge or a number")
+            })
+        }
     }
 }
 

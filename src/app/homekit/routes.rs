@@ -38,7 +38,8 @@ pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
         let homes = all.clone();
         async move {
             one(&homes, &r, Role::Admin, |home| match Qr::new(&home.uri()) {
-                Some(qr) => Response::bytes("image/svg+xml", qr.svg().into_bytes()).header("Cache-Control", "no-store"),
+                Some(qr) => Response::bytes("image/svg+xml", qr.svg().into_bytes())
+                    .header("Cache-Control", "no-store"),
                 None => Response::error(500, "the setup text does not fit into a QR code"),
             })
         }
@@ -50,7 +51,10 @@ pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
             let mut name = None;
             let answer = one(&homes, &r, Role::Control, |home| {
                 if !home.server.accessory().settings.shape.doorbell {
-                    return Response::error(400, "this accessory has no bell: category_id: doorbell makes one");
+                    return Response::error(
+                        400,
+                        "this accessory has no bell: category_id: doorbell makes one",
+                    );
                 }
                 name = Some(home.stream.clone());
                 Response::text("OK")

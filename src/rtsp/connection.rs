@@ -4,7 +4,6 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::consumer::{Out, Pumped, View};
-use super::limits;
 use super::live::Live;
 use super::message::{Item, ParseError, Parser, Reply, Rules, frame_head};
 use super::server::{Line, Server, is_gone};
@@ -12,6 +11,7 @@ use super::session::State;
 use super::tunnel::Tunnel;
 use crate::media::Time;
 use crate::net::clock;
+use crate::net::limits::rtsp as limits;
 use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
 use crate::net::rtcp::{Compound, Packet};
 use futures_lite::future::yield_now;

@@ -8,13 +8,13 @@
 
 use super::answering::{self, Account, Challenge};
 use super::intake;
-use super::limits;
 use super::message::{Method, Reply, Request, Response, emit_request};
 use super::session::BACK_CHANNEL;
 use super::transport::{Lower, Pair, Transport};
 use super::url::Url;
 use crate::media::{Codec, Kind, Time};
 use crate::net::digest::Algorithm;
+use crate::net::limits::rtsp as limits;
 use crate::net::rtp::pay::Packetizer;
 use crate::net::sdp::{Description, Flow, Format, MediaDescription, SdpError};
 use std::fmt;

@@ -9,9 +9,9 @@
 //! Without any choice `rtsp.default_query` decides; without that, the first video and the first sound.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::limits::WISHES;
 use super::url::decode;
 use crate::media::{Codec, CodecId, Kind};
+use crate::net::limits::rtsp::WISHES;
 use crate::net::rtp::pay::{MAX_PACKET_SIZE, MIN_PACKET_SIZE};
 use crate::stream::Wish;
 use std::fmt;

@@ -4,12 +4,12 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::intake::{Intake, Route, choose};
-use super::limits;
 use super::session::Offered;
 use super::transport::Pair;
 use super::url::decode;
 use crate::media::rtptime::SenderClock;
 use crate::media::{Direction, Media, Time};
+use crate::net::limits::rtsp as limits;
 use crate::net::rtcp;
 use crate::net::sdp::Description;
 use crate::stream::{Peer, Publication, Stream};

@@ -6,13 +6,13 @@
 use super::cast::Cast;
 use super::connection;
 use super::flow::Flow;
-use super::limits;
 use super::live::Live;
 use super::tunnel::Tunnel;
 use super::udp::Udp;
 use crate::media::Time;
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::clock;
+use crate::net::limits::rtsp as limits;
 use crate::net::limits::{ACCEPT_PAUSE, YIELD_MESSAGES};
 use crate::net::reactor::Timer;
 use crate::net::rtp::pay::PayError;

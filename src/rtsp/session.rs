@@ -7,11 +7,11 @@
 //! is more than some servers do (CVE-2026-41470). Authentication is done before, on each request.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::limits;
 use super::message::{Method, Reply, Request};
 use super::transport::{Lower, Pair, Transport};
 use super::url::Url;
 use crate::media::Time;
+use crate::net::limits::rtsp as limits;
 use std::fmt::Write;
 use std::net::IpAddr;
 

@@ -4,10 +4,10 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::connection::Connection;
-use super::limits;
 use super::message::{Parser, Request};
 use super::server::Line;
 use crate::net::clock;
+use crate::net::limits::rtsp as limits;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;

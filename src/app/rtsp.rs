@@ -5,7 +5,9 @@ use super::config::Config;
 use super::program::{Program, Service};
 use crate::net::auth::Offer;
 use crate::net::users::Door;
-use crate::rtsp::server::{Listening, Server, Settings};
+use crate::rtsp::flows::Multicast;
+use crate::rtsp::listener::{Listening, serve};
+use crate::rtsp::server::{Server, Settings};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -39,9 +41,9 @@ impl Service for Rtsp {
             settings(config),
         );
         self.server.replace(Some(server.clone()));
-        let ttl = config.rtsp.multicast.then(|| u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX));
+        let multicast = config.rtsp.multicast.then(|| multicast(config));
         if config.rtsp.udp
-            && let Err(e) = server.open_udp(config.rtsp.udp_port, ttl)
+            && let Err(e) = server.open_udp(config.rtsp.udp_port, multicast)
         {
             let sentence =
                 format!("rtsp.udp_port: {}: {e}; RTSP is served by TCP only", config.rtsp.udp_port);
@@ -52,7 +54,7 @@ impl Service for Rtsp {
         let mut open = false;
         for address in &config.rtsp.listen {
             if let Some(listener) = program.open_door("rtsp", "rtsp", address, is_default) {
-                self.listeners.borrow_mut().push(server.serve(listener));
+                self.listeners.borrow_mut().push(serve(&server, listener));
                 open |= address.host.is_none_or(|h| !h.is_loopback());
             }
         }
@@ -89,6 +91,10 @@ impl Service for Rtsp {
     fn serves(&self) -> bool {
         !self.listeners.borrow().is_empty()
     }
+}
+
+fn multicast(config: &Config) -> Multicast {
+    Multicast { ttl: u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX), address: None, port: 0 }
 }
 
 fn settings(config: &Config) -> Settings {

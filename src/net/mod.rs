@@ -9,6 +9,7 @@ pub mod http;
 pub mod json;
 pub mod limits;
 pub mod mask;
+pub mod random;
 pub mod reactor;
 pub mod rtcp;
 pub mod rtp;

@@ -7,8 +7,8 @@
 use super::backchannel::Back;
 use super::filter::Filter;
 use super::flow::Flow;
+use super::flows::{Flows, Group};
 use super::message::frame_head;
-use super::server::Server;
 use super::session::Offered;
 use super::transport::Pair;
 use crate::media::{Codec, CodecId, Kind, Time};
@@ -96,7 +96,7 @@ pub struct Port {
     /// Set up by UDP.
     pub udp: Option<Pair<u16>>,
     /// The group that it can be had by, with its reach.
-    pub group: Option<(IpAddr, Pair<u16>, u8)>,
+    pub group: Option<Group>,
     /// Set up by that group.
     pub multicast: bool,
     /// Packets sent to this viewer.
@@ -154,7 +154,7 @@ pub fn sendable(filter: &mut Filter) {
 impl View {
     /// Finds the tracks, and waits a little until decoders can begin with them.
     pub async fn open(
-        server: &Server,
+        flows: &Flows,
         stream: &Rc<Stream>,
         name: &str,
         query: &str,
@@ -173,18 +173,18 @@ impl View {
         while bare(&reader) && clock::now().since(since) < PATIENCE {
             Timer::after(Duration::from_millis(20)).await;
         }
-        let configured = server.settings().packet_size;
+        let configured = flows.packet_size.get();
         let size =
             filter.packet_size.unwrap_or(if configured == 0 { DEFAULT_PACKET_SIZE } else { configured });
         let mut ports = Vec::new();
         for at in 0..reader.len() {
             let Some(track) = reader.track(at) else { continue };
-            let flow = server.flow(track, size).map_err(|e| AttachError::Codecs {
+            let flow = flows.of(track, size).map_err(|e| AttachError::Codecs {
                 offered: track.codec().to_string(),
                 wanted: e.to_string(),
             })?;
             let control = ["trackID=", &at.to_string()].concat();
-            let group = server.group_of(&flow);
+            let group = flows.group_of(&flow);
             ports.push(Port {
                 flow,
                 control,
@@ -341,7 +341,7 @@ impl View {
     /// Sends what there is by the connection, until there is no more or the socket is full.
     pub fn pump(
         &mut self,
-        server: &Server,
+        flows: &Flows,
         socket: &Socket,
         out: &mut Out,
         now: Time,
@@ -350,7 +350,7 @@ impl View {
         if self.report_due(now) {
             self.reports(now, false, out.urgent());
         }
-        let coalesce = server.settings().coalesce;
+        let coalesce = flows.coalesce.get();
         loop {
             if out.hold.is_none_or(|until| now >= until) && !out.is_empty() {
                 moved += out.flush(socket)?;
@@ -383,7 +383,7 @@ impl View {
                         self.reader.done(at);
                         continue;
                     }
-                    let (n, full) = self.write(at, server, socket, out)?;
+                    let (n, full) = self.write(at, flows, socket, out)?;
                     moved += n;
                     if full {
                         return Ok((Pumped::Full, moved));
@@ -414,7 +414,7 @@ impl View {
     fn write(
         &mut self,
         at: usize,
-        server: &Server,
+        flows: &Flows,
         socket: &Socket,
         out: &mut Out,
     ) -> io::Result<(usize, bool)> {
@@ -433,14 +433,14 @@ impl View {
             port.flow.with(&shown, &codec, |d| {
                 d.set_channel(channel);
                 while from < d.packets {
-                    let mut slices: Vec<IoSlice<'_>> = server.take_slices();
+                    let mut slices: Vec<IoSlice<'_>> = flows.take_slices();
                     if !out.is_empty() {
                         slices.push(IoSlice::new(out.rest()));
                     }
                     let until = d.gather(data, from, SLICES, &mut slices);
                     let total: usize = slices.iter().map(|s| s.len()).sum();
                     let n = socket.try_write(&slices);
-                    server.put_slices(slices);
+                    flows.put_slices(slices);
                     let n = n?;
                     moved += n;
                     let before = n.min(out.rest().len());

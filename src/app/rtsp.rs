@@ -9,6 +9,7 @@ use crate::rtsp::flows::Multicast;
 use crate::rtsp::listener::{Listening, serve};
 use crate::rtsp::server::{Server, Settings};
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 /// The server, if it is on.
@@ -38,10 +39,11 @@ impl Service for Rtsp {
             program.executor.clone(),
             program.hall.clone(),
             program.keeper.clone(),
+            program.bus.clone(),
             settings(config),
         );
         self.server.replace(Some(server.clone()));
-        let multicast = config.rtsp.multicast.then(|| multicast(config));
+        let multicast = config.rtsp.multicast.then(|| multicast(program, config)).flatten();
         if config.rtsp.udp
             && let Err(e) = server.open_udp(config.rtsp.udp_port, multicast)
         {
@@ -93,8 +95,23 @@ impl Service for Rtsp {
     }
 }
 
-fn multicast(config: &Config) -> Multicast {
-    Multicast { ttl: u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX), address: None, port: 0 }
+/// How groups are made; none, with a sentence, if what is configured is no group.
+fn multicast(program: &Program, config: &Config) -> Option<Multicast> {
+    let text = config.rtsp.multicast_address.trim();
+    let address = match text.parse::<Ipv4Addr>() {
+        _ if text.is_empty() => None,
+        Ok(address) if address.is_multicast() => Some(address),
+        _ => {
+            let sentence = format!(
+                "rtsp.multicast_address: {text:?} is no group: expected an address from 224.0.0.0 to \
+                 239.255.255.255, best one of 239.255; nothing is sent by multicast"
+            );
+            program.fault("rtsp", sentence);
+            return None;
+        }
+    };
+    let ttl = u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX);
+    Some(Multicast { ttl, address, port: config.rtsp.multicast_port & !1 })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -184,6 +184,7 @@ fn onvif_codecs() -> Vec<Codec> {
         sound(CodecId::Pcma, 8000, 1),
         sound(CodecId::Opus, 48_000, 2),
         sound(CodecId::L16, 16_000, 1),
+        sound(CodecId::Aac, 16_000, 1),
     ]
 }
 

@@ -203,12 +203,10 @@ impl Connection {
             return;
         }
         let port = view.ports.iter().enumerate().find(|(_, p)| p.channel.is_some_and(|c| c + 1 == channel));
-        let Some((at, _)) = port else { return };
+        let Some((_, port)) = port else { return };
         for packet in Compound::new(data).filter_map(Result::ok) {
-            if let Packet::KeyFrameWanted { .. } = packet
-                && let Some(track) = view.reader.track(at)
-            {
-                track.ask_key();
+            if let Packet::KeyFrameWanted { .. } = packet {
+                port.flow.want_key(now);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::filter::Filter;
 use super::flow::Flow;
 use super::flows::{Flows, Group};
 use super::message::frame_head;
+use super::metadata::{Desk, Notes};
 use super::session::Offered;
 use super::transport::Pair;
 use crate::media::{Codec, CodecId, Kind, Time};
@@ -19,7 +20,7 @@ use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer};
 use crate::net::sdp::Flow as Direction;
 use crate::net::sdp::emit::{self, Line};
 use crate::net::socket::Socket;
-use crate::stream::{AttachError, Close, Join, Peer, Reader, Step, Stream, bump};
+use crate::stream::{AttachError, Close, Executor, Join, Peer, Reader, Step, Stream, Wish, bump};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -118,6 +119,10 @@ pub struct View {
     pub ports: Vec<Port>,
     /// The way back to the speaker, if it was asked for.
     pub back: Option<Back>,
+    /// What happens, if it is told.
+    notes: Option<Rc<Notes>>,
+    /// The description names groups.
+    grouped: bool,
     /// The stream.
     pub stream: Rc<Stream>,
     /// Frames flow.
@@ -160,9 +165,19 @@ impl View {
         query: &str,
         mut filter: Filter,
         peer: Peer,
+        events: (&Desk, &Executor),
     ) -> Result<View, AttachError> {
+        if filter.metadata {
+            // the camera's own, if it makes them
+            filter.wishes.push(Wish { codecs: vec![Codec::new(CodecId::Onvif)], ..Wish::any(Kind::Data) });
+        }
         sendable(&mut filter);
-        let reader = stream.attach(&filter.wishes, Join::Live, peer).await?;
+        let mut reader = stream.attach(&filter.wishes, Join::Live, peer).await?;
+        let has_data = |r: &Reader| (0..r.len()).filter_map(|at| r.track(at)).any(|t| t.kind() == Kind::Data);
+        let notes = (filter.metadata && !has_data(&reader)).then(|| events.0.of(events.1, stream.name()));
+        if let Some(notes) = &notes {
+            reader.also(notes.track().clone());
+        }
         let since = clock::now();
         let bare = |reader: &Reader| {
             (0..reader.len()).filter_map(|at| reader.track(at)).any(|t| {
@@ -203,6 +218,8 @@ impl View {
             reader,
             ports,
             back: None,
+            notes,
+            grouped: filter.multicast,
             stream: stream.clone(),
             playing: false,
             paused: false,
@@ -224,7 +241,11 @@ impl View {
         let mut lines: Vec<Line<'_>> = codecs
             .iter()
             .zip(&self.ports)
-            .map(|(codecs, port)| Line { codecs, control: &port.control, flow, group: None, size: None })
+            .map(|(codecs, port)| {
+                let group =
+                    port.group.filter(|_| self.grouped).map(|(group, (rtp, _), ttl)| (group, ttl, rtp));
+                Line { codecs, control: &port.control, flow, group, size: None }
+            })
             .collect();
         if let Some(back) = back {
             let flow = Some(Direction::SendOnly);
@@ -292,6 +313,9 @@ impl View {
     /// Begins to send.
     pub fn play(&mut self, now: Time) {
         (self.playing, self.next_report) = (true, now);
+        if let Some(notes) = &self.notes {
+            notes.greet();
+        }
     }
 
     /// Stops sending.

@@ -18,6 +18,8 @@ mod line;
 pub mod listener;
 pub mod live;
 pub mod message;
+mod metadata;
+pub mod plan;
 pub mod producer;
 mod requests;
 mod senders;

@@ -162,16 +162,25 @@ impl Guest {
                 source: filter.source.clone().unwrap_or_default(),
             };
             let asked = filter.speaker;
-            let mut view =
-                View::open(&self.server.flows, stream, name, query, filter, peer).await.map_err(|error| {
-                    let status = match error {
-                        AttachError::NoSource | AttachError::Codecs { .. } => 404,
-                        AttachError::Sources(_) => 503,
-                        AttachError::Full(_) | AttachError::Busy => 453,
-                    };
-                    log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());
-                    Reply::to(request, status)
-                })?;
+            let mut view = View::open(
+                &self.server.flows,
+                stream,
+                name,
+                query,
+                filter,
+                peer,
+                (&self.server.desk, &self.server.executor),
+            )
+            .await
+            .map_err(|error| {
+                let status = match error {
+                    AttachError::NoSource | AttachError::Codecs { .. } => 404,
+                    AttachError::Sources(_) => 503,
+                    AttachError::Full(_) | AttachError::Busy => 453,
+                };
+                log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());
+                Reply::to(request, status)
+            })?;
             if (asked || target.back_channel) && user.may(Role::Talk, Some(stream.name())) {
                 let control = ["trackID=", &view.ports.len().to_string()].concat();
                 view.back = Back::find(stream, control, target.back_channel).await;
@@ -250,7 +259,9 @@ impl Guest {
             // one session at a time by one connection
             return Err(Reply::to(request, 455));
         }
-        let described = self.described.take().filter(|v| v.name == name && v.query == query);
+        // a control that was resolved as RFC 3986 has it comes without the query
+        let same = |v: &View| v.name == name && (query.is_empty() || v.query == query);
+        let described = self.described.take().filter(same);
         let view = match described {
             Some(view) => view,
             None => self.open(request, &stream, &name, &query, target, user).await?,

@@ -197,14 +197,12 @@ impl Senders {
                 }
                 return;
             }
-            let at = view.ports.iter().position(|p| p.udp.is_some_and(|(_, control)| control == port));
-            let Some(at) = at else { continue };
+            let of = view.ports.iter().find(|p| p.udp.is_some_and(|(_, control)| control == port));
+            let Some(of) = of else { continue };
             for packet in Compound::new(data).filter_map(Result::ok) {
                 match packet {
                     Packet::ReceiverReport { .. } => live.session.borrow_mut().alive(now),
-                    Packet::KeyFrameWanted { .. } => {
-                        view.reader.track(at).map(|t| t.ask_key());
-                    }
+                    Packet::KeyFrameWanted { .. } => of.flow.want_key(now),
                     _ => {}
                 }
             }

@@ -4,9 +4,11 @@
 
 use super::flows::{Flows, Multicast};
 use super::line::Line;
+use super::metadata::Desk;
 use super::senders::Senders;
 use super::tunnel::Tunnels;
 use crate::media::Time;
+use crate::motion::Bus;
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::clock;
 use crate::net::limits::rtsp as limits;
@@ -77,6 +79,8 @@ pub struct Server {
     pub flows: Rc<Flows>,
     /// The sessions, and who sends by UDP.
     pub senders: Rc<Senders>,
+    /// What happens, as tracks.
+    pub desk: Desk,
     /// The halves of tunnels.
     pub tunnels: Tunnels,
     settings: RefCell<Settings>,
@@ -96,6 +100,7 @@ impl Server {
         executor: Executor,
         hall: Rc<Hall>,
         keeper: Rc<Authenticator>,
+        bus: Rc<Bus>,
         settings: Settings,
     ) -> Rc<Server> {
         let server = Rc::new(Server {
@@ -104,6 +109,7 @@ impl Server {
             keeper,
             flows: Rc::default(),
             senders: Rc::new(Senders::new(executor.clone())),
+            desk: Desk::new(bus),
             tunnels: Tunnels::default(),
             settings: RefCell::default(),
             lines: RefCell::default(),

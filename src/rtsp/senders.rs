@@ -186,6 +186,12 @@ impl Senders {
                 && ingest.datagram(port, data, now)
             {
                 live.session.borrow_mut().alive(now);
+                let udp = self.udp.borrow().clone();
+                ingest.ask_keys(now, |port, bytes| {
+                    if let Some(udp) = &udp {
+                        udp.report(udp.destination(address, port), bytes);
+                    }
+                });
                 return;
             }
             let mut view = live.view.borrow_mut();

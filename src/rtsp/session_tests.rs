@@ -107,10 +107,9 @@ fn a_base_with_a_query_can_be_resolved_and_appended_to() {
     let describe = request("DESCRIBE", "rtsp://cam/yard?video&audio=aac", "");
     let Ok(Call::Describe(target)) = read(&describe) else { panic!() };
     assert_eq!(target.base(), "rtsp://cam/yard/?video&audio=aac/");
-    for (uri, query) in [
-        ("rtsp://cam/yard/?video&audio=aac/trackID=1", "video&audio=aac"),
-        ("rtsp://cam/yard/trackID=1", ""),
-    ] {
+    for (uri, query) in
+        [("rtsp://cam/yard/?video&audio=aac/trackID=1", "video&audio=aac"), ("rtsp://cam/yard/trackID=1", "")]
+    {
         let Ok(Call::Setup(target)) = read(&request("SETUP", uri, TCP)) else { panic!() };
         assert_eq!(target.track(), Some(("yard".into(), query.into(), "trackID=1".into())), "{uri}");
     }

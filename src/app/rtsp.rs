@@ -5,8 +5,11 @@ use super::config::Config;
 use super::program::{Program, Service};
 use crate::net::auth::Offer;
 use crate::net::users::Door;
-use crate::rtsp::server::{Listening, Server, Settings};
+use crate::rtsp::flows::Multicast;
+use crate::rtsp::listener::{Listening, serve};
+use crate::rtsp::server::{Server, Settings};
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 /// The server, if it is on.
@@ -36,12 +39,13 @@ impl Service for Rtsp {
             program.executor.clone(),
             program.hall.clone(),
             program.keeper.clone(),
+            program.bus.clone(),
             settings(config),
         );
         self.server.replace(Some(server.clone()));
-        let ttl = config.rtsp.multicast.then(|| u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX));
+        let multicast = config.rtsp.multicast.then(|| multicast(program, config)).flatten();
         if config.rtsp.udp
-            && let Err(e) = server.open_udp(config.rtsp.udp_port, ttl)
+            && let Err(e) = server.open_udp(config.rtsp.udp_port, multicast)
         {
             let sentence =
                 format!("rtsp.udp_port: {}: {e}; RTSP is served by TCP only", config.rtsp.udp_port);
@@ -52,7 +56,7 @@ impl Service for Rtsp {
         let mut open = false;
         for address in &config.rtsp.listen {
             if let Some(listener) = program.open_door("rtsp", "rtsp", address, is_default) {
-                self.listeners.borrow_mut().push(server.serve(listener));
+                self.listeners.borrow_mut().push(serve(&server, listener));
                 open |= address.host.is_none_or(|h| !h.is_loopback());
             }
         }
@@ -89,6 +93,25 @@ impl Service for Rtsp {
     fn serves(&self) -> bool {
         !self.listeners.borrow().is_empty()
     }
+}
+
+/// How groups are made; none, with a sentence, if what is configured is no group.
+fn multicast(program: &Program, config: &Config) -> Option<Multicast> {
+    let text = config.rtsp.multicast_address.trim();
+    let address = match text.parse::<Ipv4Addr>() {
+        _ if text.is_empty() => None,
+        Ok(address) if address.is_multicast() => Some(address),
+        _ => {
+            let sentence = format!(
+                "rtsp.multicast_address: {text:?} is no group: expected an address from 224.0.0.0 to \
+                 239.255.255.255, best one of 239.255; nothing is sent by multicast"
+            );
+            program.fault("rtsp", sentence);
+            return None;
+        }
+    };
+    let ttl = u8::try_from(config.rtsp.multicast_ttl).unwrap_or(u8::MAX);
+    Some(Multicast { ttl, address, port: config.rtsp.multicast_port & !1 })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -11,6 +11,9 @@ use std::task::{Poll, Waker};
 /// Events that a listener may be behind.
 const BEHIND: usize = 64;
 
+/// Things that are on, of all streams; of more it is not known.
+const ON: usize = 256;
+
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -69,11 +72,13 @@ struct Ear {
 #[derive(Default)]
 pub struct Bus {
     ears: RefCell<Vec<Weak<RefCell<Ear>>>>,
+    on: RefCell<Vec<(Rc<str>, &'static str)>>,
 }
 
 impl Bus {
     /// Tells everybody who listens.
     pub fn post(&self, event: Event) {
+        self.remember(&event);
         let ears: Vec<_> = self.ears.borrow().iter().filter_map(Weak::upgrade).collect();
         for ear in ears {
             let waker = {
@@ -89,6 +94,22 @@ impl Bus {
                 waker.wake();
             }
         }
+    }
+
+    fn remember(&self, event: &Event) {
+        let name = event.what.name();
+        let mut all = self.on.borrow_mut();
+        let known = all.iter().position(|(stream, what)| *stream == event.stream && *what == name);
+        match (event.what.on(), known) {
+            (Some(true), None) if all.len() < ON => all.push((event.stream.clone(), name)),
+            (Some(false), Some(at)) => drop(all.swap_remove(at)),
+            _ => {}
+        }
+    }
+
+    /// Whether this was last posted as on, for the stream or the camera as a whole.
+    pub fn is_on(&self, stream: &str, what: What) -> bool {
+        self.on.borrow().iter().any(|(of, name)| (of.is_empty() || **of == *stream) && *name == what.name())
     }
 
     /// Hears everything that is posted from now on.
@@ -149,6 +170,18 @@ mod tests {
         }
         assert_eq!(crate::net::reactor::block_on(deaf.next()).time.nanos(), 36);
         assert_eq!((deaf.lost(), deaf.lost(), good.lost()), (36, 0, 0));
+    }
+
+    #[test]
+    fn what_is_on_is_known_to_those_who_come_later() {
+        let bus = Bus::default();
+        let post = |stream: &str, what| bus.post(Event { time: Time::ZERO, stream: stream.into(), what });
+        post("a", What::Motion(true));
+        post("", What::Privacy(true));
+        assert!(bus.is_on("a", What::Motion(true)) && !bus.is_on("b", What::Motion(true)));
+        assert!(bus.is_on("b", What::Privacy(true)));
+        post("a", What::Motion(false));
+        assert!(!bus.is_on("a", What::Motion(true)));
     }
 
     #[test]

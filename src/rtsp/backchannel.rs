@@ -8,6 +8,7 @@ use super::flow::type_of;
 use super::transport::Pair;
 use crate::media::rtptime::RtpClock;
 use crate::media::{Codec, CodecId, Kind, Time};
+use crate::net::limits::rtsp::{SAID, SAID_BYTES};
 use crate::net::rtp::Packet;
 use crate::net::rtp::depay::{Depay, Options, Sink, Unit};
 use crate::net::rtp::pay::clock_rate;
@@ -18,11 +19,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-
-/// Frames that wait for the converter or the speaker.
-const WAITING: usize = 16;
-/// Bytes of a frame of sound.
-const UNIT: usize = 4096;
 
 /// A frame of sound with its time.
 type Said = (Time, Rc<Codec>, Vec<u8>);
@@ -51,7 +47,7 @@ impl Sink for Way {
     }
 
     fn append(&mut self, bytes: &[u8]) -> bool {
-        let fits = self.unit.len() + bytes.len() <= UNIT;
+        let fits = self.unit.len() + bytes.len() <= SAID_BYTES;
         if fits {
             self.unit.extend_from_slice(bytes);
         }
@@ -67,7 +63,7 @@ impl Sink for Way {
     fn end(&mut self, unit: Unit) {
         let time = self.clock.at(self.now, unit.rtp_time);
         let mut frames = self.queue.frames.borrow_mut();
-        if frames.len() < WAITING {
+        if frames.len() < SAID {
             frames.push_back((time, self.codec.clone(), std::mem::take(&mut self.unit)));
         }
         drop(frames);
@@ -167,7 +163,7 @@ impl Back {
         }
         if self.depay.as_ref().is_none_or(|(known, ..)| *known != id) {
             let Some((_, codec)) = self.codecs.iter().find(|(known, _)| *known == id) else { return };
-            let options = Options { max_unit: UNIT, ..Options::default() };
+            let options = Options { max_unit: SAID_BYTES, ..Options::default() };
             let Ok(depay) = Depay::new(codec, &options) else { return };
             let clock = RtpClock::new(clock_rate(codec));
             let (codec, queue) = (Rc::new(codec.clone()), self.queue.clone());
@@ -188,6 +184,7 @@ fn onvif_codecs() -> Vec<Codec> {
         sound(CodecId::Pcma, 8000, 1),
         sound(CodecId::Opus, 48_000, 2),
         sound(CodecId::L16, 16_000, 1),
+        sound(CodecId::Aac, 16_000, 1),
     ]
 }
 

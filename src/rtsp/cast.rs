@@ -7,7 +7,6 @@
 use super::consumer::{REPORTS, report};
 use super::flow::Flow;
 use super::live::Live;
-use super::server::Server;
 use super::transport::Pair;
 use super::udp::{Parts, Udp};
 use crate::media::{Codec, Kind};
@@ -18,7 +17,7 @@ use nix::sys::socket::SockaddrStorage;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -91,11 +90,19 @@ fn count(live: &Live, at: usize, packets: usize, bytes: usize) {
     }
 }
 
-/// Sends to one viewer until it has caught up, then hands it to the senders of its tracks.
-pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>, turn: u32) {
-    if let Some(server) = server.upgrade() {
-        server.report(&live, clock::now(), false);
-    }
+/// How a viewer's own sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It has everything there is: its tracks' senders go on.
+    CaughtUp,
+    /// The stream is over.
+    Closed,
+    /// It does not want to see any more.
+    Stopped,
+}
+
+/// Sends to one viewer until it has caught up.
+pub async fn begin(udp: &Udp, live: &Rc<Live>, turn: u32) -> Begun {
     let address = live.session.borrow().owner().address;
     let mut began = false;
     let (mut partial, mut burst) = (None, 0);
@@ -114,16 +121,15 @@ pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>, turn: u32
             }
         })
         .await;
-        let Some(server) = server.upgrade() else { return };
         match step {
-            None => return,
-            Some(None) => return server.join_casts(&udp, &live),
-            Some(Some(Step::Closed(_))) => return server.forget(&live),
+            None => return Begun::Stopped,
+            Some(None) => return Begun::CaughtUp,
+            Some(Some(Step::Closed(_))) => return Begun::Closed,
             Some(Some(Step::Codec(..))) => {}
             Some(Some(Step::Frame(at))) => {
                 began = true;
                 let mut view = live.view.borrow_mut();
-                let Some(view) = view.as_mut() else { return };
+                let Some(view) = view.as_mut() else { return Begun::Stopped };
                 let mut more = false;
                 let mut sent = None;
                 if let (Some(port), Some(shown), Some(codec)) =
@@ -133,7 +139,7 @@ pub async fn begin(server: Weak<Server>, udp: Rc<Udp>, live: Rc<Live>, turn: u32
                 {
                     let from = partial.filter(|&(frame, _)| frame == (at, shown.seq)).map_or(0, |(_, p)| p);
                     let to = [Some(SockaddrStorage::from(udp.destination(address, rtp)))];
-                    let (until, bytes, rest) = send(&udp, &port.flow, &shown, &codec, from, &to, false);
+                    let (until, bytes, rest) = send(udp, &port.flow, &shown, &codec, from, &to, false);
                     more = rest;
                     partial = Some(((at, shown.seq), until));
                     burst += until - from;
@@ -203,8 +209,8 @@ impl Cast {
         Some((until, bytes, more))
     }
 
-    /// Sends until nobody is left.
-    pub async fn run(self: Rc<Self>, server: Weak<Server>, udp: Rc<Udp>) {
+    /// Sends until nobody is left, or the stream is over: then gives those who were left.
+    pub async fn run(&self, udp: &Udp) -> Vec<Rc<Live>> {
         let viewer = Rc::new(Viewer::new(0, Peer { format: "rtsp", protocol: "udp", ..Peer::default() }));
         let mut reader = Reader::new(vec![self.flow.track().clone()], Join::Live, viewer);
         let (mut packets, mut octets, mut next_report) = (0u32, 0u32, clock::now());
@@ -229,7 +235,7 @@ impl Cast {
                 udp.report(SocketAddr::new(group, control), &bytes);
             }
             let mut from = 0;
-            while let Some((until, bytes, more)) = self.chunk(&udp, &reader, from) {
+            while let Some((until, bytes, more)) = self.chunk(udp, &reader, from) {
                 packets = packets.wrapping_add((until - from) as u32);
                 octets = octets.wrapping_add(bytes.saturating_sub(12 * (until - from)) as u32);
                 from = until;
@@ -241,10 +247,7 @@ impl Cast {
             reader.done(0);
             self.entries.borrow_mut().retain(Entry::is_on);
             if self.entries.borrow().is_empty() {
-                if let Some(server) = server.upgrade() {
-                    server.drop_cast(&self);
-                }
-                return;
+                return Vec::new();
             }
         };
         if let Some((group, (_, control))) = self.group {
@@ -252,12 +255,7 @@ impl Cast {
             report(&self.flow, packets, octets, clock::now(), true, &mut bytes);
             udp.report(SocketAddr::new(group, control), &bytes);
         }
-        let Some(server) = server.upgrade() else { return };
-        server.drop_cast(&self);
-        let entries = self.entries.take();
         log::debug!(target: "rtsp", "UDP viewers leave: {}", why.reason());
-        for entry in entries {
-            server.forget(&entry.live);
-        }
+        self.entries.take().into_iter().map(|entry| entry.live).collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::media::rtptime::SenderClock;
 use crate::net::clock;
 use crate::net::limits::YIELD_BYTES;
 use crate::net::reactor::{Async, Timer};
-use crate::net::rtcp::emit_receiver;
+use crate::net::rtcp::{emit_pli, emit_receiver};
 use crate::net::rtp::Header;
 use crate::net::worker::Worker;
 use crate::stream::Executor;
@@ -311,6 +311,7 @@ impl Session {
             for intake in &mut feed.intakes {
                 intake.tick(now);
             }
+            self.ask_keys(now, feed);
             let step = self.dialogue.tick(now, &mut self.wire.out)?;
             if step != Step::Wait {
                 return Ok(step);
@@ -358,21 +359,38 @@ impl Session {
     /// Tells the camera what came of its packets.
     fn report(&mut self, feed: &mut Feed) {
         let now = clock::now();
-        let mut bytes = Vec::new();
-        for (at, (track, intake)) in self.dialogue.tracks().iter().zip(&mut feed.intakes).enumerate() {
+        for (at, intake) in feed.intakes.iter_mut().enumerate() {
             let Some(report) = intake.report(now) else { continue };
-            bytes.clear();
+            let mut bytes = Vec::new();
             emit_receiver(&mut bytes, self.ssrc, &[report], NAME);
-            let Some(transport) = &track.transport else { continue };
-            if let Some((_, control)) = transport.interleaved {
-                if self.wire.out.len() < UNSENT {
-                    self.wire.out.extend_from_slice(&frame_head(control, bytes.len() as u16));
-                    self.wire.out.extend_from_slice(&bytes);
-                }
-            } else if let (Some((_, control)), Some(ports)) = (transport.server_port, self.wire.ports.get(at))
-            {
-                let _ = ports.control.socket.get_ref().send_to(&bytes, (self.wire.peer.ip(), control));
+            self.tell(at, &bytes);
+        }
+    }
+
+    /// Asks for a key frame where one was lost: the next may be many seconds away.
+    fn ask_keys(&mut self, now: Time, feed: &mut Feed) {
+        for (at, intake) in feed.intakes.iter_mut().enumerate() {
+            let Some(camera) = intake.wants_key(now) else { continue };
+            let mut bytes = Vec::new();
+            let report = intake.report(now);
+            emit_receiver(&mut bytes, self.ssrc, report.as_slice(), NAME);
+            emit_pli(&mut bytes, self.ssrc, camera);
+            self.tell(at, &bytes);
+        }
+    }
+
+    /// Sends RTCP of a track.
+    fn tell(&mut self, at: usize, bytes: &[u8]) {
+        let Some(transport) = self.dialogue.tracks().get(at).and_then(|t| t.transport.as_ref()) else {
+            return;
+        };
+        if let Some((_, control)) = transport.interleaved {
+            if self.wire.out.len() < UNSENT {
+                self.wire.out.extend_from_slice(&frame_head(control, bytes.len() as u16));
+                self.wire.out.extend_from_slice(bytes);
             }
+        } else if let (Some((_, control)), Some(ports)) = (transport.server_port, self.wire.ports.get(at)) {
+            let _ = ports.control.socket.get_ref().send_to(bytes, (self.wire.peer.ip(), control));
         }
     }
 

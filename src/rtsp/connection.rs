@@ -3,15 +3,16 @@
 //! frames flow nothing is registered anew and no timer is set.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::consumer::{Out, Pumped, View};
-use super::limits;
-use super::live::Live;
-use super::message::{Item, ParseError, Parser, Reply, Rules, frame_head};
-use super::server::{Line, Server, is_gone};
+use super::consumer::{Out, Pumped};
+use super::line::{Line, is_gone};
+use super::message::{Item, ParseError, Parser, Reply, Request, Rules, frame_head};
+use super::requests::Guest;
+use super::server::Server;
 use super::session::State;
-use super::tunnel::Tunnel;
+use super::tunnel::{Half, Tunnel, carry, refusal};
 use crate::media::Time;
 use crate::net::clock;
+use crate::net::limits::rtsp as limits;
 use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
 use crate::net::rtcp::{Compound, Packet};
 use futures_lite::future::yield_now;
@@ -33,24 +34,15 @@ enum Event {
 }
 
 /// What a connection holds.
-pub(super) struct Connection {
-    pub server: Rc<Server>,
-    pub line: Rc<Line>,
-    pub out: Out,
-    /// What was described and not yet set up.
-    pub described: Option<View>,
-    /// The session made here last.
-    pub own: Option<Rc<Live>>,
-    /// What the peer calls itself.
-    pub agent: String,
+struct Connection {
+    guest: Guest,
+    out: Out,
     /// Requests come by another connection.
-    pub tunnel: Option<Rc<Tunnel>>,
+    tunnel: Option<Rc<Tunnel>>,
     /// It is that other connection.
-    pub carries: Option<Rc<Tunnel>>,
-    /// It may send media.
-    pub publishing: bool,
+    carries: Option<Rc<Tunnel>>,
     /// Nothing more is read; it ends when everything has left.
-    pub closing: bool,
+    closing: bool,
     full: bool,
     /// Since when the socket takes nothing, or the last time it took something.
     stuck: Option<Time>,
@@ -59,15 +51,10 @@ pub(super) struct Connection {
 /// Serves a connection until it ends.
 pub(super) async fn run(server: Rc<Server>, line: Rc<Line>) {
     let mut connection = Connection {
-        server,
-        line,
+        guest: Guest::new(server, line),
         out: Out::default(),
-        described: None,
-        own: None,
-        agent: String::new(),
         tunnel: None,
         carries: None,
-        publishing: false,
         closing: false,
         full: false,
         stuck: None,
@@ -76,16 +63,11 @@ pub(super) async fn run(server: Rc<Server>, line: Rc<Line>) {
     if let Err(error) = connection.serve(&mut parser).await
         && !is_gone(&error)
     {
-        log::debug!(target: "rtsp", "{}: {error}", connection.remote());
+        log::debug!(target: "rtsp", "{}: {error}", connection.guest.line.remote());
     }
 }
 
 impl Connection {
-    /// Where it comes from, for the log.
-    pub fn remote(&self) -> String {
-        self.line.peer.remote.map_or_else(String::new, |a| a.to_string())
-    }
-
     async fn serve(&mut self, parser: &mut Parser) -> io::Result<()> {
         loop {
             if let Some(tunnel) = &self.tunnel {
@@ -93,11 +75,11 @@ impl Connection {
             }
             let more = self.read_items(parser).await;
             if let Some(tunnel) = self.carries.take() {
-                return Box::pin(self.carry(parser, tunnel)).await;
+                return Box::pin(carry(&self.guest.line, parser, tunnel)).await;
             }
             let turn = self.send(clock::now())?;
             if self.closing && self.out.is_empty() {
-                self.line.socket.shutdown(Shutdown::Write);
+                self.guest.line.socket.shutdown(Shutdown::Write);
                 return Box::pin(self.linger(parser)).await;
             }
             if turn || more && self.out.is_empty() {
@@ -107,11 +89,11 @@ impl Connection {
             match self.wait(more).await {
                 // a tunnel's own half says nothing more
                 Event::Readable if self.tunnel.is_some() => {
-                    if self.line.socket.try_read(&mut [0; 256]).is_ok_and(|n| n == 0) {
+                    if self.guest.line.socket.try_read(&mut [0; 256]).is_ok_and(|n| n == 0) {
                         return Ok(());
                     }
                 }
-                Event::Readable => match self.line.socket.try_read(parser.space()) {
+                Event::Readable => match self.guest.line.socket.try_read(parser.space()) {
                     Ok(0) => return Ok(()),
                     Ok(n) => parser.filled(n),
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -133,7 +115,7 @@ impl Connection {
             match parser.next() {
                 Ok(Some(Item::Request(request))) => {
                     handled += 1;
-                    self.server.tell(|s| s.requests += 1);
+                    self.guest.server.tell(|s| s.requests += 1);
                     if request.http {
                         self.open_tunnel(&request);
                         if self.tunnel.is_some() || self.carries.is_some() {
@@ -142,8 +124,10 @@ impl Connection {
                         continue;
                     }
                     // boxed: what a request needs is not held while frames flow
-                    Box::pin(self.request(request)).await;
-                    if self.publishing {
+                    let reply = Box::pin(self.guest.request(request)).await;
+                    self.settle(clock::now());
+                    self.answer(&reply);
+                    if self.guest.publishing {
                         parser.set_rules(Rules::PUBLISHER);
                         // an access unit by one read, not by one for each packet
                         parser.reserve(limits::PUBLISHER_BUFFER);
@@ -164,21 +148,38 @@ impl Connection {
         false
     }
 
+    /// An HTTP request: one half of a tunnel, or nothing that is served here.
+    fn open_tunnel(&mut self, request: &Request) {
+        let out = self.out.urgent();
+        let half = match &self.tunnel {
+            None => self.guest.server.tunnels.open(request, &self.guest.line, out),
+            Some(_) => {
+                out.extend_from_slice(refusal("400 Bad Request").as_bytes());
+                Half::Neither
+            }
+        };
+        match half {
+            Half::Down(tunnel) => self.tunnel = Some(tunnel),
+            Half::Up(tunnel) => self.carries = Some(tunnel),
+            Half::Neither => self.closing = true,
+        }
+    }
+
     fn broken(&mut self, error: ParseError) {
-        log::debug!(target: "rtsp", "{}: {error}", self.remote());
+        log::debug!(target: "rtsp", "{}: {error}", self.guest.line.remote());
         self.answer(&Reply::to_nothing(error.status()).header("Connection", "close"));
         self.closing = true;
     }
 
     /// Queues an answer.
-    pub fn answer(&mut self, reply: &Reply) {
+    fn answer(&mut self, reply: &Reply) {
         reply.emit(self.out.urgent());
     }
 
     /// A packet from the peer on one of its channels; of a channel that nobody set up it is nothing.
     fn frame(&mut self, channel: u8, data: &[u8]) {
         let now = clock::now();
-        let Some(live) = &self.own else { return };
+        let Some(live) = &self.guest.own else { return };
         live.session.borrow_mut().alive(now);
         if let Some(ingest) = live.ingest.borrow_mut().as_mut() {
             if live.session.borrow().state() == State::Recording {
@@ -202,12 +203,10 @@ impl Connection {
             return;
         }
         let port = view.ports.iter().enumerate().find(|(_, p)| p.channel.is_some_and(|c| c + 1 == channel));
-        let Some((at, _)) = port else { return };
+        let Some((_, port)) = port else { return };
         for packet in Compound::new(data).filter_map(Result::ok) {
-            if let Packet::KeyFrameWanted { .. } = packet
-                && let Some(track) = view.reader.track(at)
-            {
-                track.ask_key();
+            if let Packet::KeyFrameWanted { .. } = packet {
+                port.flow.want_key(now);
             }
         }
     }
@@ -220,13 +219,14 @@ impl Connection {
         let before = self.out.rest().len();
         let mut moved = 0;
         let mut turn = false;
-        let playing = self.own.clone().filter(|l| l.session.borrow().state() == State::Playing);
+        let playing = self.guest.own.clone().filter(|l| l.session.borrow().state() == State::Playing);
         let mut pumped = None;
         if let Some(live) = playing
             && let Some(view) = live.view.borrow_mut().as_mut().filter(|v| v.playing && !self.closing)
-            && live.ends_with(self.line.id)
+            && live.ends_with(self.guest.line.id)
         {
-            let (state, n) = view.pump(&self.server, &self.line.socket, &mut self.out, now)?;
+            let (state, n) =
+                view.pump(&self.guest.server.flows, &self.guest.line.socket, &mut self.out, now)?;
             moved += n;
             crate::stream::bump(&view.reader.viewer().stats.bytes, n as u64);
             if let Pumped::Closed(_) = state {
@@ -238,16 +238,16 @@ impl Connection {
             Some(Pumped::Full) => self.full = true,
             Some(Pumped::Turn) => turn = true,
             Some(Pumped::Closed(why)) => {
-                log::info!(target: "rtsp", "{}: {}", self.remote(), why.reason());
+                log::info!(target: "rtsp", "{}: {}", self.guest.line.remote(), why.reason());
                 self.closing = true;
-                if let Some(live) = self.own.take() {
-                    self.server.forget(&live);
+                if let Some(live) = self.guest.own.take() {
+                    self.guest.server.senders.forget(&live);
                 }
             }
             Some(Pumped::Idle) | None => {}
         }
         if !self.full && self.out.hold.is_none() && !self.out.is_empty() {
-            moved += self.out.flush(&self.line.socket)?;
+            moved += self.out.flush(&self.guest.line.socket)?;
             self.full = !self.out.is_empty();
         }
         self.owe(now, moved > 0 || before == 0 && !self.full);
@@ -259,7 +259,7 @@ impl Connection {
         if self.full {
             if progress || self.stuck.is_none() {
                 self.stuck = Some(now);
-                self.line.deadline.set(Some(now + limits::STUCK));
+                self.guest.line.deadline.set(Some(now + limits::STUCK));
             }
         } else if self.stuck.take().is_some() {
             self.settle(now);
@@ -267,15 +267,15 @@ impl Connection {
     }
 
     /// Says by when the next request has to be here.
-    pub fn settle(&self, now: Time) {
-        let session = self.own.as_ref().map(|l| l.session.borrow().deadline());
-        self.line.deadline.set(session.unwrap_or(Some(now + limits::IDLE)));
+    fn settle(&self, now: Time) {
+        let session = self.guest.own.as_ref().map(|l| l.session.borrow().deadline());
+        self.guest.line.deadline.set(session.unwrap_or(Some(now + limits::IDLE)));
     }
 
     async fn wait(&mut self, more: bool) -> Event {
-        let own = self.own.clone();
+        let own = self.guest.own.clone();
         poll_fn(|cx| {
-            if !more && !self.closing && self.line.socket.poll_readable(cx).is_ready() {
+            if !more && !self.closing && self.guest.line.socket.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::Readable);
             }
             if let Some(tunnel) = self.tunnel.as_ref().filter(|_| !more && !self.closing)
@@ -284,13 +284,13 @@ impl Connection {
                 return Poll::Ready(Event::Media);
             }
             if self.full {
-                return self.line.socket.poll_writable(cx).map(|_| Event::Writable);
+                return self.guest.line.socket.poll_writable(cx).map(|_| Event::Writable);
             }
             if let Some(until) = self.out.hold {
                 if clock::now() >= until {
                     return Poll::Ready(Event::Media);
                 }
-                self.server.patience.wait(until, cx.waker());
+                self.guest.server.flows.patience.wait(until, cx.waker());
             }
             if let Some(view) = own.as_ref().and_then(|l| l.view.try_borrow_mut().ok()).as_mut()
                 && let Some(view) = view.as_mut().filter(|v| v.playing && v.is_bound())
@@ -308,11 +308,11 @@ impl Connection {
 
     /// Reads what still comes, so that the peer sees the last answer and not a reset.
     async fn linger(&mut self, parser: &mut Parser) -> io::Result<()> {
-        self.line.deadline.set(Some(clock::now() + limits::LINGER));
+        self.guest.line.deadline.set(Some(clock::now() + limits::LINGER));
         *parser = Parser::new(Rules::VIEWER);
         let mut bytes = [0; 512];
         for _ in 0..1024 {
-            if self.line.socket.read(&mut bytes).await? == 0 {
+            if self.guest.line.socket.read(&mut bytes).await? == 0 {
                 break;
             }
         }

@@ -7,8 +7,9 @@
 use super::backchannel::Back;
 use super::filter::Filter;
 use super::flow::Flow;
+use super::flows::{Flows, Group};
 use super::message::frame_head;
-use super::server::Server;
+use super::metadata::{Desk, Notes};
 use super::session::Offered;
 use super::transport::Pair;
 use crate::media::{Codec, CodecId, Kind, Time};
@@ -19,7 +20,7 @@ use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer};
 use crate::net::sdp::Flow as Direction;
 use crate::net::sdp::emit::{self, Line};
 use crate::net::socket::Socket;
-use crate::stream::{AttachError, Close, Join, Peer, Reader, Step, Stream, bump};
+use crate::stream::{AttachError, Close, Executor, Join, Peer, Reader, Step, Stream, Wish, bump};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -96,7 +97,7 @@ pub struct Port {
     /// Set up by UDP.
     pub udp: Option<Pair<u16>>,
     /// The group that it can be had by, with its reach.
-    pub group: Option<(IpAddr, Pair<u16>, u8)>,
+    pub group: Option<Group>,
     /// Set up by that group.
     pub multicast: bool,
     /// Packets sent to this viewer.
@@ -118,6 +119,10 @@ pub struct View {
     pub ports: Vec<Port>,
     /// The way back to the speaker, if it was asked for.
     pub back: Option<Back>,
+    /// What happens, if it is told.
+    notes: Option<Rc<Notes>>,
+    /// The description names groups.
+    grouped: bool,
     /// The stream.
     pub stream: Rc<Stream>,
     /// Frames flow.
@@ -154,15 +159,25 @@ pub fn sendable(filter: &mut Filter) {
 impl View {
     /// Finds the tracks, and waits a little until decoders can begin with them.
     pub async fn open(
-        server: &Server,
+        flows: &Flows,
         stream: &Rc<Stream>,
         name: &str,
         query: &str,
         mut filter: Filter,
         peer: Peer,
+        events: (&Desk, &Executor),
     ) -> Result<View, AttachError> {
+        if filter.metadata {
+            // the camera's own, if it makes them
+            filter.wishes.push(Wish { codecs: vec![Codec::new(CodecId::Onvif)], ..Wish::any(Kind::Data) });
+        }
         sendable(&mut filter);
-        let reader = stream.attach(&filter.wishes, Join::Live, peer).await?;
+        let mut reader = stream.attach(&filter.wishes, Join::Live, peer).await?;
+        let has_data = |r: &Reader| (0..r.len()).filter_map(|at| r.track(at)).any(|t| t.kind() == Kind::Data);
+        let notes = (filter.metadata && !has_data(&reader)).then(|| events.0.of(events.1, stream.name()));
+        if let Some(notes) = &notes {
+            reader.also(notes.track().clone());
+        }
         let since = clock::now();
         let bare = |reader: &Reader| {
             (0..reader.len()).filter_map(|at| reader.track(at)).any(|t| {
@@ -173,18 +188,18 @@ impl View {
         while bare(&reader) && clock::now().since(since) < PATIENCE {
             Timer::after(Duration::from_millis(20)).await;
         }
-        let configured = server.settings().packet_size;
+        let configured = flows.packet_size.get();
         let size =
             filter.packet_size.unwrap_or(if configured == 0 { DEFAULT_PACKET_SIZE } else { configured });
         let mut ports = Vec::new();
         for at in 0..reader.len() {
             let Some(track) = reader.track(at) else { continue };
-            let flow = server.flow(track, size).map_err(|e| AttachError::Codecs {
+            let flow = flows.of(track, size).map_err(|e| AttachError::Codecs {
                 offered: track.codec().to_string(),
                 wanted: e.to_string(),
             })?;
             let control = ["trackID=", &at.to_string()].concat();
-            let group = server.group_of(&flow);
+            let group = flows.group_of(&flow);
             ports.push(Port {
                 flow,
                 control,
@@ -203,6 +218,8 @@ impl View {
             reader,
             ports,
             back: None,
+            notes,
+            grouped: filter.multicast,
             stream: stream.clone(),
             playing: false,
             paused: false,
@@ -224,7 +241,11 @@ impl View {
         let mut lines: Vec<Line<'_>> = codecs
             .iter()
             .zip(&self.ports)
-            .map(|(codecs, port)| Line { codecs, control: &port.control, flow, group: None, size: None })
+            .map(|(codecs, port)| {
+                let group =
+                    port.group.filter(|_| self.grouped).map(|(group, (rtp, _), ttl)| (group, ttl, rtp));
+                Line { codecs, control: &port.control, flow, group, size: None }
+            })
             .collect();
         if let Some(back) = back {
             let flow = Some(Direction::SendOnly);
@@ -292,6 +313,9 @@ impl View {
     /// Begins to send.
     pub fn play(&mut self, now: Time) {
         (self.playing, self.next_report) = (true, now);
+        if let Some(notes) = &self.notes {
+            notes.greet();
+        }
     }
 
     /// Stops sending.
@@ -341,7 +365,7 @@ impl View {
     /// Sends what there is by the connection, until there is no more or the socket is full.
     pub fn pump(
         &mut self,
-        server: &Server,
+        flows: &Flows,
         socket: &Socket,
         out: &mut Out,
         now: Time,
@@ -350,7 +374,7 @@ impl View {
         if self.report_due(now) {
             self.reports(now, false, out.urgent());
         }
-        let coalesce = server.settings().coalesce;
+        let coalesce = flows.coalesce.get();
         loop {
             if out.hold.is_none_or(|until| now >= until) && !out.is_empty() {
                 moved += out.flush(socket)?;
@@ -383,7 +407,7 @@ impl View {
                         self.reader.done(at);
                         continue;
                     }
-                    let (n, full) = self.write(at, server, socket, out)?;
+                    let (n, full) = self.write(at, flows, socket, out)?;
                     moved += n;
                     if full {
                         return Ok((Pumped::Full, moved));
@@ -414,7 +438,7 @@ impl View {
     fn write(
         &mut self,
         at: usize,
-        server: &Server,
+        flows: &Flows,
         socket: &Socket,
         out: &mut Out,
     ) -> io::Result<(usize, bool)> {
@@ -433,14 +457,14 @@ impl View {
             port.flow.with(&shown, &codec, |d| {
                 d.set_channel(channel);
                 while from < d.packets {
-                    let mut slices: Vec<IoSlice<'_>> = server.take_slices();
+                    let mut slices: Vec<IoSlice<'_>> = flows.take_slices();
                     if !out.is_empty() {
                         slices.push(IoSlice::new(out.rest()));
                     }
                     let until = d.gather(data, from, SLICES, &mut slices);
                     let total: usize = slices.iter().map(|s| s.len()).sum();
                     let n = socket.try_write(&slices);
-                    server.put_slices(slices);
+                    flows.put_slices(slices);
                     let n = n?;
                     moved += n;
                     let before = n.min(out.rest().len());

@@ -4,14 +4,15 @@
 //! - `video`, `audio`: the first of its kind; `video=h264,h265`: the first that is one of these, best
 //!   first; the same again: a track of its own; `=all`: every one; `=copy`: the first, whatever it is.
 //! - `mp4`: what fits an MP4 file (H264, H265, AAC); `mp4=flac` adds samples, `mp4=all` Opus and MPA.
+//! - `metadata`: a track of what happens, beside the others; `multicast`: the description names groups.
 //! - `backchannel=1`: a way back to the speaker. `pkt_size`, `source`, `timeout`: see [`Filter`].
 //!
 //! Without any choice `rtsp.default_query` decides; without that, the first video and the first sound.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::limits::WISHES;
 use super::url::decode;
 use crate::media::{Codec, CodecId, Kind};
+use crate::net::limits::rtsp::WISHES;
 use crate::net::rtp::pay::{MAX_PACKET_SIZE, MIN_PACKET_SIZE};
 use crate::stream::Wish;
 use std::fmt;
@@ -27,6 +28,10 @@ pub struct Filter {
     pub wishes: Vec<Wish>,
     /// A way back to the speaker is wanted too, with any of [`speaker_codecs`].
     pub speaker: bool,
+    /// A track of what happens in front of the camera is wanted too.
+    pub metadata: bool,
+    /// The description names the groups by which the tracks can be had.
+    pub multicast: bool,
     /// Bytes of a packet.
     pub packet_size: Option<u16>,
     /// A source that is not to be used: what fed this request must not feed on itself.
@@ -105,6 +110,8 @@ impl Filter {
                     self.wish(wish_of(Kind::Audio, &sound))?;
                 }
                 "backchannel" => self.speaker = !matches!(value.as_str(), "" | "0" | "false"),
+                "metadata" => self.metadata = !matches!(value.as_str(), "0" | "false"),
+                "multicast" => self.multicast = !matches!(value.as_str(), "0" | "false"),
                 "pkt_size" => {
                     let size = value.parse().ok().filter(|n| (MIN_PACKET_SIZE..=MAX_PACKET_SIZE).contains(n));
                     self.packet_size = Some(size.ok_or(FilterError::Value("pkt_size"))?);
@@ -247,6 +254,9 @@ mod tests {
         assert!(filter.speaker && filter.wishes.len() == 1);
         assert_eq!(speaker_codecs()[0], Codec::new(CodecId::Opus));
         assert!(!Filter::parse("backchannel=0", "").unwrap().speaker);
+        let both = Filter::parse("metadata&multicast=1", "").unwrap();
+        assert!(both.metadata && both.multicast && both.wishes.len() == 2);
+        assert!(!Filter::parse("metadata=0", "").unwrap().metadata);
         for (bad, error) in [
             ("pkt_size=1", FilterError::Value("pkt_size")),
             ("pkt_size=99999", FilterError::Value("pkt_size")),

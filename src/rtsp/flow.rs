@@ -10,14 +10,17 @@ use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::rtp::pay::{Packetizer, PayError, Piece, Source, clock_rate};
 use crate::net::sdp::format::payload_type;
 use crate::stream::{Shown, Track};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Frames whose descriptions are kept: readers in step need one, those a little behind the others.
 const RECENT: usize = 4;
+/// Between key frames that viewers ask for.
+const WANT: Duration = Duration::from_secs(1);
 /// Frames that are numbered without being sent, to keep a gap true; beyond it numbers go on anyhow.
 const NUMBERED: u64 = 512;
 /// Bytes before an RTP packet that is interleaved with messages.
@@ -235,6 +238,7 @@ pub struct Flow {
     payload_type: u8,
     ssrc: u32,
     ts_offset: u32,
+    asked: Cell<Option<Time>>,
     state: RefCell<State>,
 }
 
@@ -257,7 +261,7 @@ impl Flow {
             failed: false,
         };
         let (track, state) = (track.clone(), RefCell::new(state));
-        Ok(Flow { track, codec, size, payload_type, ssrc, ts_offset, state })
+        Ok(Flow { track, codec, size, payload_type, ssrc, ts_offset, asked: Cell::new(None), state })
     }
 
     /// Whether it is the flow of this track in this size.
@@ -274,6 +278,15 @@ impl Flow {
     /// The track.
     pub fn track(&self) -> &Rc<Track> {
         &self.track
+    }
+
+    /// A viewer has lost a picture and asks for a key frame: the source is asked once a second at
+    /// most, whoever asks.
+    pub fn want_key(&self, now: Time) {
+        if self.asked.get().is_none_or(|asked| now.since(asked) >= WANT) {
+            self.asked.set(Some(now));
+            self.track.ask_key();
+        }
     }
 
     /// Its payload type.

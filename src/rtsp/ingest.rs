@@ -4,12 +4,12 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::intake::{Intake, Route, choose};
-use super::limits;
 use super::session::Offered;
 use super::transport::Pair;
 use super::url::decode;
 use crate::media::rtptime::SenderClock;
 use crate::media::{Direction, Media, Time};
+use crate::net::limits::rtsp as limits;
 use crate::net::rtcp;
 use crate::net::sdp::Description;
 use crate::stream::{Peer, Publication, Stream};
@@ -143,6 +143,19 @@ impl Ingest {
             bytes.clear();
             rtcp::emit_receiver(&mut bytes, self.ssrc, &[report], CNAME);
             each(track.channel.map(|c| c + 1), track.udp.map(|(_, control)| control), &bytes);
+        }
+    }
+
+    /// Requests for key frames, where some were lost by UDP: by which port, and the request.
+    pub fn ask_keys(&mut self, now: Time, mut each: impl FnMut(u16, &[u8])) {
+        for track in &mut self.tracks {
+            let Some((_, control)) = track.udp else { continue };
+            let Some(sender) = track.intake.wants_key(now) else { continue };
+            let mut bytes = Vec::new();
+            let report = track.intake.report(now);
+            rtcp::emit_receiver(&mut bytes, self.ssrc, report.as_slice(), CNAME);
+            rtcp::emit_pli(&mut bytes, self.ssrc, sender);
+            each(control, &bytes);
         }
     }
 }

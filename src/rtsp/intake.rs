@@ -16,9 +16,12 @@ use crate::net::rtp::reorder::{DEFAULT_PACKETS, DEFAULT_WAIT, Popped, Pushed, Re
 use crate::net::sdp::{Format, MediaDescription};
 use crate::stream::{Inlet, bump};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// So many packets in a row with odd numbers, where none can be lost: the sender does not count.
 const UNCOUNTED: u8 = 12;
+/// Between requests for a key frame.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Payload types from here on have no fixed meaning.
 const DYNAMIC: u8 = 96;
 
@@ -69,6 +72,10 @@ struct Desk {
     next: Option<u16>,
     odd: u8,
     faults: Faults,
+    /// Who sends.
+    sender: u32,
+    /// When it was last asked for a key frame.
+    asked: Option<Time>,
 }
 
 /// Writes units into the track.
@@ -82,6 +89,8 @@ struct Pen {
     nal: Option<NalCodec>,
     /// A decoder knows enough to begin at a key frame.
     complete: bool,
+    /// Something was lost, and no key frame has come since.
+    torn: bool,
 }
 
 impl Intake {
@@ -104,6 +113,7 @@ impl Intake {
             stamps: [None; 2],
             nal: NalCodec::of(described.id),
             complete: false,
+            torn: false,
         };
         // What the description says holds until the packets say otherwise. One that says nothing
         // (the source was dialled again) does not wipe out what is known.
@@ -124,6 +134,8 @@ impl Intake {
             next: None,
             odd: 0,
             faults: Faults::default(),
+            sender: 0,
+            asked: None,
         };
         let mut intake = Intake { reorder: None, desk };
         intake.travel(route);
@@ -202,6 +214,18 @@ impl Intake {
         self.desk.reception.report(now)
     }
 
+    /// Whether the sender is to be asked for a key frame: datagrams were lost, and none came since.
+    /// Then its SSRC, and true once a second at most.
+    pub fn wants_key(&mut self, now: Time) -> Option<u32> {
+        let desk = &mut self.desk;
+        let due = desk.asked.is_none_or(|asked| now.since(asked) >= AGAIN);
+        if !(due && desk.pen.torn && desk.route == Route::Datagram && desk.pen.nal.is_some()) {
+            return None;
+        }
+        desk.asked = Some(now);
+        Some(desk.sender)
+    }
+
     /// Packets missed so far.
     pub fn lost(&self) -> u32 {
         self.desk.depay.lost()
@@ -233,8 +257,10 @@ impl Desk {
         let lost = self.depay.lost();
         self.pen.stamp(now, packet.header.timestamp);
         let result = self.depay.push(packet, &mut self.pen);
+        self.sender = packet.header.ssrc;
         if self.depay.lost() != lost {
             self.pen.inlet.skipped();
+            self.pen.torn = true;
         }
         if let Err(error) = result {
             self.faults.broken = self.faults.broken.saturating_add(1);
@@ -306,6 +332,7 @@ impl Sink for Pen {
         if unit.damaged {
             self.inlet.skipped();
         }
+        self.torn &= !unit.key;
         // A key frame that no decoder can begin with is none.
         self.inlet.commit(time, time, unit.key && self.complete);
     }

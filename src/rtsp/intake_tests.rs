@@ -102,6 +102,34 @@ fn a_route_that_is_told_later_is_taken() {
     assert_eq!((rig.frames().len(), rig.intake.lost()), (30, 0));
 }
 
+/// The next key frame may be many seconds away: it is asked for, once a second until one comes.
+#[test]
+fn after_a_loss_a_key_frame_is_asked_for() {
+    let mut rig = Rig::video(Route::Datagram);
+    let mut asked = Vec::new();
+    for n in 1..112 {
+        for (i, packet) in rig.picture(if n == 110 { 120 } else { n * 10 + 1 }).into_iter().enumerate() {
+            if (n, i) != (3, 2) {
+                rig.intake.rtp(ms(5000 + n * 40), &packet);
+            }
+        }
+        rig.intake.tick(ms(5000 + n * 40 + 20));
+        asked.extend(rig.intake.wants_key(ms(5000 + n * 40)).map(|sender| (n, sender)));
+    }
+    let first = asked.first().unwrap().0;
+    assert!((3..10).contains(&first), "{asked:?}");
+    assert_eq!(asked.len(), (110 - first as usize).div_ceil(25), "{asked:?}");
+    assert!(asked.iter().all(|&(n, sender)| sender == 7 && n < 110));
+    // over a connection the camera itself has dropped something, and knows it
+    let mut rig = Rig::video(Route::Stream);
+    for n in 0..9 {
+        for packet in rig.picture(n).iter().skip(usize::from(n == 3)) {
+            rig.intake.rtp(ms(n * 40), packet);
+        }
+        assert_eq!(rig.intake.wants_key(ms(n * 40)), None);
+    }
+}
+
 #[test]
 fn after_a_loss_nothing_broken_is_shown_and_the_gap_is_marked() {
     let mut rig = Rig::video(Route::Datagram);

@@ -3,7 +3,7 @@
 //! without a copy. It decides nothing: that a request makes sense is for [`super::session`] to say.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::limits;
+use crate::net::limits::rtsp as limits;
 use std::fmt;
 use std::ops::Range;
 

@@ -2,18 +2,19 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::backchannel::Back;
-use super::connection::Connection;
 use super::consumer::View;
 use super::filter::Filter;
 use super::ingest::Ingest;
-use super::limits;
+use super::line::Line;
 use super::live::Live;
 use super::message::{Method, Reply, Request};
-use super::server::random;
+use super::server::Server;
 use super::session::{self, Action, Call, Mode, Peer, Session, State, Target};
 use crate::media::Time;
 use crate::net::auth::{Attempt, Verdict};
 use crate::net::clock;
+use crate::net::limits::rtsp as limits;
+use crate::net::random;
 use crate::net::sdp::Description;
 use crate::net::users::{Door, Role, User};
 use crate::stream::{self, AttachError, Stream, Voice};
@@ -27,9 +28,30 @@ const SHUT: &str = "nobody has a key yet: set a user first, in the web page or w
 /// A future whose code stands once.
 type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-impl Connection {
+/// Who is served by a connection: what it asked for, and what came of it.
+pub struct Guest {
+    /// Where everything is that connections share.
+    pub server: Rc<Server>,
+    /// Its connection.
+    pub line: Rc<Line>,
+    /// The session made here last.
+    pub own: Option<Rc<Live>>,
+    /// It may send media.
+    pub publishing: bool,
+    /// What was described and not yet set up.
+    described: Option<View>,
+    /// What the peer calls itself.
+    agent: String,
+}
+
+impl Guest {
+    /// Somebody of whom nothing is known.
+    pub fn new(server: Rc<Server>, line: Rc<Line>) -> Guest {
+        Guest { server, line, own: None, publishing: false, described: None, agent: String::new() }
+    }
+
     /// Answers one request.
-    pub async fn request(&mut self, request: Request) {
+    pub async fn request(&mut self, request: Request) -> Reply {
         let now = clock::now();
         if let Some(agent) = request.headers.get("User-Agent")
             && self.agent.is_empty()
@@ -41,10 +63,9 @@ impl Connection {
         };
         if reply.status >= 400 && reply.status != 401 {
             let name = session_name(&request);
-            log::debug!(target: "rtsp", "{}: {} {name}: {}", self.remote(), request.verb, reply.status);
+            log::debug!(target: "rtsp", "{}: {} {name}: {}", self.line.remote(), request.verb, reply.status);
         }
-        self.settle(clock::now());
-        self.answer(&reply);
+        reply
     }
 
     async fn reply(&mut self, request: &Request, now: Time) -> Result<Reply, Reply> {
@@ -64,7 +85,7 @@ impl Connection {
             Call::Setup(target) if !in_session => self.setup(request, &target, &user).await,
             Call::Setup(target) | Call::InSession(target) => {
                 let id = request.headers.session().map_or("", |(id, _)| id);
-                let live = self.server.session(id).ok_or_else(|| Reply::to(request, 454))?;
+                let live = self.server.senders.sessions.find(id).ok_or_else(|| Reply::to(request, 454))?;
                 match request.method {
                     Method::Play => live.await_start().await,
                     Method::Setup => self.take_speaker(&live, request, &target).await?,
@@ -99,7 +120,7 @@ impl Connection {
             }
             Verdict::Denied { stale, tried } => {
                 if tried && !stale {
-                    log::warn!(target: "rtsp", "{}: wrong name or password", self.remote());
+                    log::warn!(target: "rtsp", "{}: wrong name or password", self.line.remote());
                 }
                 let mut reply = Reply::to(request, 401);
                 for challenge in keeper.challenges(Door::Rtsp, address, stale, now) {
@@ -136,21 +157,30 @@ impl Connection {
             let peer = stream::Peer {
                 format: "rtsp",
                 protocol: "rtsp+tcp",
-                remote: self.remote(),
+                remote: self.line.remote(),
                 agent: self.agent.clone(),
                 source: filter.source.clone().unwrap_or_default(),
             };
             let asked = filter.speaker;
-            let mut view =
-                View::open(&self.server, stream, name, query, filter, peer).await.map_err(|error| {
-                    let status = match error {
-                        AttachError::NoSource | AttachError::Codecs { .. } => 404,
-                        AttachError::Sources(_) => 503,
-                        AttachError::Full(_) | AttachError::Busy => 453,
-                    };
-                    log::warn!(target: "rtsp", "{}: {name}: {error}", self.remote());
-                    Reply::to(request, status)
-                })?;
+            let mut view = View::open(
+                &self.server.flows,
+                stream,
+                name,
+                query,
+                filter,
+                peer,
+                (&self.server.desk, &self.server.executor),
+            )
+            .await
+            .map_err(|error| {
+                let status = match error {
+                    AttachError::NoSource | AttachError::Codecs { .. } => 404,
+                    AttachError::Sources(_) => 503,
+                    AttachError::Full(_) | AttachError::Busy => 453,
+                };
+                log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());
+                Reply::to(request, status)
+            })?;
             if (asked || target.back_channel) && user.may(Role::Talk, Some(stream.name())) {
                 let control = ["trackID=", &view.ports.len().to_string()].concat();
                 view.back = Back::find(stream, control, target.back_channel).await;
@@ -180,7 +210,7 @@ impl Connection {
                 view.stream.clone()
             };
             let talk = stream.talk(&[], Voice::Live).await.map_err(|error| {
-                log::info!(target: "rtsp", "{}: {error}", self.remote());
+                log::info!(target: "rtsp", "{}: {error}", self.line.remote());
                 Reply::to(request, 453)
             })?;
             if let Some(back) = live.view.borrow_mut().as_mut().and_then(|v| v.back.as_mut()) {
@@ -229,25 +259,27 @@ impl Connection {
             // one session at a time by one connection
             return Err(Reply::to(request, 455));
         }
-        let described = self.described.take().filter(|v| v.name == name && v.query == query);
+        // a control that was resolved as RFC 3986 has it comes without the query
+        let same = |v: &View| v.name == name && (query.is_empty() || v.query == query);
+        let described = self.described.take().filter(same);
         let view = match described {
             Some(view) => view,
             None => self.open(request, &stream, &name, &query, target, user).await?,
         };
         let peer = self.session_peer(user);
-        let session = Session::new(random(), peer, &name, Mode::Play, now);
+        let session = Session::new(random::bytes(), peer, &name, Mode::Play, now);
         let live = Rc::new(Live::viewing(session, view));
         if let Err(reply) = self.take_speaker(&live, request, target).await {
             self.described = live.view.borrow_mut().take();
             return Err(reply);
         }
-        let (reply, action) = live.handle(now, &peer, request, target, self.server.udp_ports());
+        let (reply, action) = live.handle(now, &peer, request, target, self.server.senders.ports());
         if !matches!(action, Action::Setup(_)) {
             // another transport may be tried next
             self.described = live.view.borrow_mut().take();
             return Err(reply);
         }
-        if !self.server.add(&live) {
+        if !self.server.senders.sessions.add(&live) {
             return Err(Reply::to(request, 453));
         }
         self.own = Some(live);
@@ -273,19 +305,19 @@ impl Connection {
         let peer = stream::Peer {
             format: "rtsp",
             protocol: "rtsp+tcp",
-            remote: self.remote(),
+            remote: self.line.remote(),
             agent: self.agent.clone(),
             source: String::new(),
         };
-        let ssrc = u32::from_be_bytes(random());
+        let ssrc = u32::from_be_bytes(random::bytes());
         let ingest = Ingest::open(&stream, &sdp, peer, filter.timeout, ssrc, now)
             .ok_or_else(|| refused(request, 415, "none of the announced codecs can be read"))?;
-        let session = Session::new(random(), self.session_peer(user), &name, Mode::Record, now);
+        let session = Session::new(random::bytes(), self.session_peer(user), &name, Mode::Record, now);
         let live = Rc::new(Live::publishing(session, ingest));
-        if !self.server.add(&live) {
+        if !self.server.senders.sessions.add(&live) {
             return Err(Reply::to(request, 453));
         }
-        log::info!(target: "rtsp", "{}: publishes into {name}", self.remote());
+        log::info!(target: "rtsp", "{}: publishes into {name}", self.line.remote());
         let timeout = limits::SESSION.as_secs();
         let id = format!("{};timeout={timeout}", live.session.borrow().id());
         (self.own, self.publishing) = (Some(live), true);
@@ -301,15 +333,15 @@ impl Connection {
         now: Time,
     ) -> Reply {
         let peer = self.session_peer(user);
-        let (reply, action) = live.handle(now, &peer, request, target, self.server.udp_ports());
+        let (reply, action) = live.handle(now, &peer, request, target, self.server.senders.ports());
         if action == Action::Play && !live.session.borrow().is_bound() {
-            self.server.begin_udp(live);
+            self.server.senders.begin(live);
         }
         if action == Action::Pause {
-            self.server.leave_casts(live);
+            self.server.senders.leave(live);
         }
         if action == Action::End {
-            self.server.forget(live);
+            self.server.senders.forget(live);
             if self.own.as_ref().is_some_and(|own| Rc::ptr_eq(own, live)) {
                 self.own = None;
             }

@@ -7,11 +7,11 @@
 //! is more than some servers do (CVE-2026-41470). Authentication is done before, on each request.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::limits;
 use super::message::{Method, Reply, Request};
 use super::transport::{Lower, Pair, Transport};
 use super::url::Url;
 use crate::media::Time;
+use crate::net::limits::rtsp as limits;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -65,9 +65,15 @@ impl Target {
         Some((name.to_string(), self.url.query.clone(), control.to_string()))
     }
 
-    /// Content-Base: the address asked for, without credentials, with a slash at its end.
+    /// Content-Base: the address asked for, without credentials, with a slash at its end; and one before
+    /// its query, because GStreamer resolves a control against it as RFC 3986 has it, which drops the
+    /// query and what stands behind the last slash of the path. Others append.
     pub fn base(&self) -> String {
-        let mut base = self.url.public();
+        let mut url = self.url.clone();
+        if !url.query.is_empty() && !url.path.ends_with('/') {
+            url.path.push('/');
+        }
+        let mut base = url.public();
         if !base.ends_with('/') {
             base.push('/');
         }
@@ -404,7 +410,8 @@ impl Session {
             None => self.tracks.push(track),
         }
         if self.base.is_empty() {
-            let base = target.base();
+            // told back as it was asked, whatever the client made of the base
+            let base = target.url.public();
             let base = base.trim_end_matches('/');
             self.base = base.strip_suffix(offered.control).unwrap_or(base).trim_end_matches('/').to_string();
         }

@@ -101,6 +101,20 @@ fn a_query_stands_before_the_control() {
     assert_eq!(reply.get("RTP-Info"), Some("url=rtsp://cam/yard?video&audio=aac/trackID=1;seq=7;rtptime=9"));
 }
 
+/// GStreamer resolves the control against the base as RFC 3986 has it.
+#[test]
+fn a_base_with_a_query_can_be_resolved_and_appended_to() {
+    let describe = request("DESCRIBE", "rtsp://cam/yard?video&audio=aac", "");
+    let Ok(Call::Describe(target)) = read(&describe) else { panic!() };
+    assert_eq!(target.base(), "rtsp://cam/yard/?video&audio=aac/");
+    for (uri, query) in
+        [("rtsp://cam/yard/?video&audio=aac/trackID=1", "video&audio=aac"), ("rtsp://cam/yard/trackID=1", "")]
+    {
+        let Ok(Call::Setup(target)) = read(&request("SETUP", uri, TCP)) else { panic!() };
+        assert_eq!(target.track(), Some(("yard".into(), query.into(), "trackID=1".into())), "{uri}");
+    }
+}
+
 #[test]
 fn wrong_states_and_tracks_have_their_codes() {
     let mut rig = Rig::new(Mode::Play);

@@ -2,7 +2,7 @@
 //! it would take, best first; the answer says what it gets.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::limits;
+use crate::net::limits::rtsp as limits;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 

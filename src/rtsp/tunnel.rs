@@ -3,11 +3,10 @@
 //! The GET's connection is the RTSP connection; the POST's only carries bytes to it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::connection::Connection;
-use super::limits;
+use super::line::Line;
 use super::message::{Parser, Request};
-use super::server::Line;
 use crate::net::clock;
+use crate::net::limits::rtsp as limits;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -15,10 +14,6 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// Bytes of a cookie.
-const COOKIE: usize = 64;
-/// Decoded bytes that wait for the other connection.
-const WAITING: usize = 16 << 10;
 const KIND: &str = "application/x-rtsp-tunnelled";
 
 /// Bytes from a POST to its GET.
@@ -41,17 +36,6 @@ impl Tunnel {
             reader: RefCell::default(),
             writer: RefCell::default(),
         }
-    }
-
-    /// Whether it is the one of this connection.
-    pub fn is_of(&self, line: &Rc<Line>) -> bool {
-        Rc::ptr_eq(&self.line, line)
-    }
-
-    /// The GET is over.
-    pub fn close(&self) {
-        self.closed.set(true);
-        wake(&self.writer);
     }
 
     /// Ready when bytes have come.
@@ -110,80 +94,105 @@ impl Decoder {
     }
 }
 
-impl Connection {
-    /// An HTTP request: one half of a tunnel, or nothing that is served here.
-    pub fn open_tunnel(&mut self, request: &Request) {
-        let cookie = request.headers.get("x-sessioncookie").filter(|c| (1..=COOKIE).contains(&c.len()));
-        let address = self.line.peer.address();
+/// What an HTTP request turned out to be.
+pub enum Half {
+    /// The GET: packets and answers go down this connection, requests come by the tunnel.
+    Down(Rc<Tunnel>),
+    /// The POST: this connection carries bytes to the tunnel.
+    Up(Rc<Tunnel>),
+    /// Nothing that is served here.
+    Neither,
+}
+
+/// Where the two halves find each other.
+#[derive(Default)]
+pub struct Tunnels(RefCell<Vec<Rc<Tunnel>>>);
+
+impl Tunnels {
+    /// One half of a tunnel asks; `out` takes what it is answered.
+    pub fn open(&self, request: &Request, line: &Rc<Line>, out: &mut Vec<u8>) -> Half {
+        let cookie = request.headers.get("x-sessioncookie");
+        let cookie = cookie.filter(|c| (1..=limits::COOKIE).contains(&c.len()));
+        let address = line.peer.address();
         let found = |cookie: &str| {
-            let tunnels = self.server.tunnels.borrow();
+            let tunnels = self.0.borrow();
             tunnels.iter().find(|t| t.cookie == cookie && t.line.peer.address() == address).cloned()
         };
-        match (request.verb.as_str(), cookie) {
-            ("GET", Some(cookie)) if self.tunnel.is_none() && found(cookie).is_none() => {
-                let tunnel = Rc::new(Tunnel::new(cookie, self.line.clone()));
-                self.server.tunnels.borrow_mut().push(tunnel.clone());
-                self.tunnel = Some(tunnel);
+        let status = match (request.verb.as_str(), cookie) {
+            ("GET", Some(cookie)) if found(cookie).is_none() => {
+                let tunnel = Rc::new(Tunnel::new(cookie, line.clone()));
+                self.0.borrow_mut().push(tunnel.clone());
                 let head = [
                     "HTTP/1.0 200 OK\r\nServer: streamd\r\nConnection: close\r\nCache-Control: no-store\r\n\
                      Pragma: no-cache\r\nContent-Type: ",
                     KIND,
                     "\r\n\r\n",
                 ];
-                self.out.urgent().extend_from_slice(head.concat().as_bytes());
-                self.line.deadline.set(Some(clock::now() + limits::FIRST));
+                out.extend_from_slice(head.concat().as_bytes());
+                line.deadline.set(Some(clock::now() + limits::FIRST));
+                return Half::Down(tunnel);
             }
-            ("POST", Some(cookie)) if self.tunnel.is_none() => match found(cookie) {
-                Some(tunnel) => self.carries = Some(tunnel),
-                None => self.no_tunnel("404 Not Found"),
+            ("POST", Some(cookie)) => match found(cookie) {
+                Some(tunnel) => return Half::Up(tunnel),
+                None => "404 Not Found",
             },
-            _ => self.no_tunnel("400 Bad Request"),
+            _ => "400 Bad Request",
+        };
+        out.extend_from_slice(refusal(status).as_bytes());
+        Half::Neither
+    }
+
+    /// A connection is over, and with it the tunnel that went down it.
+    pub fn leave(&self, line: &Rc<Line>) {
+        let over: Vec<_> = self.0.borrow_mut().extract_if(.., |t| Rc::ptr_eq(&t.line, line)).collect();
+        for tunnel in over {
+            tunnel.closed.set(true);
+            wake(&tunnel.writer);
         }
     }
+}
 
-    fn no_tunnel(&mut self, status: &str) {
-        let text = ["HTTP/1.0 ", status, "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"].concat();
-        self.out.urgent().extend_from_slice(text.as_bytes());
-        self.closing = true;
-    }
+/// An answer to an HTTP request that is not served here.
+pub fn refusal(status: &str) -> String {
+    ["HTTP/1.0 ", status, "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"].concat()
+}
 
-    /// Carries the body of a POST to the other connection until either ends. Never answers.
-    pub async fn carry(&mut self, parser: &mut Parser, tunnel: Rc<Tunnel>) -> io::Result<()> {
-        let mut decoder = Decoder::default();
-        let mut came = parser.take_rest();
-        let mut bytes = [0; 2048];
-        loop {
-            self.line.known.set(tunnel.line.known.get());
-            // the other connection answers for what this one owes
-            self.line.deadline.set(None);
-            {
-                let mut out = tunnel.bytes.borrow_mut();
-                if !came.iter().all(|&symbol| decoder.push(symbol, &mut out)) {
-                    return Ok(());
-                }
-            }
-            wake(&tunnel.reader);
-            let ready = poll_fn(|cx| {
-                if tunnel.closed.get() {
-                    return Poll::Ready(Ok(false));
-                }
-                tunnel.writer.replace(Some(cx.waker().clone()));
-                if tunnel.bytes.borrow().len() > WAITING {
-                    return Poll::Pending;
-                }
-                self.line.socket.poll_readable(cx).map(|r| r.map(|()| true))
-            });
-            if !ready.await? {
-                self.line.socket.shutdown(Shutdown::Both);
+/// Carries the body of a POST to the other connection until either ends. Never answers.
+pub async fn carry(line: &Line, parser: &mut Parser, tunnel: Rc<Tunnel>) -> io::Result<()> {
+    let mut decoder = Decoder::default();
+    let mut came = parser.take_rest();
+    let mut bytes = [0; 2048];
+    loop {
+        line.known.set(tunnel.line.known.get());
+        // the other connection answers for what this one owes
+        line.deadline.set(None);
+        {
+            let mut out = tunnel.bytes.borrow_mut();
+            if !came.iter().all(|&symbol| decoder.push(symbol, &mut out)) {
                 return Ok(());
             }
-            came.clear();
-            match self.line.socket.try_read(&mut bytes) {
-                Ok(0) => return Ok(()),
-                Ok(n) => came.extend_from_slice(bytes.get(..n).unwrap_or(&[])),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
+        }
+        wake(&tunnel.reader);
+        let ready = poll_fn(|cx| {
+            if tunnel.closed.get() {
+                return Poll::Ready(Ok(false));
             }
+            tunnel.writer.replace(Some(cx.waker().clone()));
+            if tunnel.bytes.borrow().len() > limits::TUNNELLED {
+                return Poll::Pending;
+            }
+            line.socket.poll_readable(cx).map(|r| r.map(|()| true))
+        });
+        if !ready.await? {
+            line.socket.shutdown(Shutdown::Both);
+            return Ok(());
+        }
+        came.clear();
+        match line.socket.try_read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(n) => came.extend_from_slice(bytes.get(..n).unwrap_or(&[])),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
         }
     }
 }

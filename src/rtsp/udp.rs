@@ -3,10 +3,9 @@
 //! brought to the session that its address and port belong to.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::server::Server;
 use super::transport::Pair;
-use crate::net::clock;
 use crate::net::limits::YIELD_MESSAGES;
+use crate::net::limits::rtsp::DATAGRAM;
 use crate::net::reactor::Async;
 use futures_lite::future::yield_now;
 use nix::errno::Errno;
@@ -17,7 +16,6 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::rc::Weak;
 
 /// Messages of one call.
 const BATCH: usize = 128;
@@ -25,8 +23,6 @@ const BATCH: usize = 128;
 const TRIES: u32 = 64;
 /// Bytes of the sending socket's queue: a key frame for a few receivers.
 const QUEUE: usize = 512 * 1024;
-/// The largest datagram that is read.
-const DATAGRAM: usize = 2048;
 
 /// One packet as slices.
 pub struct Parts<'a> {
@@ -174,8 +170,8 @@ impl Udp {
         calls
     }
 
-    /// Brings what comes to its session; for ever.
-    pub async fn receive(&self, server: Weak<Server>, control: bool) {
+    /// Hands over what comes, with where it is from; until that says no.
+    pub async fn receive(&self, control: bool, mut came: impl FnMut(SocketAddr, &[u8]) -> bool) {
         let socket = if control { &self.rtcp } else { &self.rtp };
         let mut bytes = vec![0; DATAGRAM];
         let mut turns = 0u32;
@@ -188,14 +184,9 @@ impl Udp {
                     continue;
                 }
             };
-            let Some(server) = server.upgrade() else { return };
-            server.datagram(
-                from.ip().to_canonical(),
-                from.port(),
-                bytes.get(..len).unwrap_or(&[]),
-                clock::now(),
-            );
-            drop(server);
+            if !came(from, bytes.get(..len).unwrap_or(&[])) {
+                return;
+            }
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(YIELD_MESSAGES) {
                 yield_now().await;

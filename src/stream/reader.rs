@@ -53,6 +53,14 @@ struct Cursor {
     jumped: bool,
 }
 
+impl Cursor {
+    fn new(track: Rc<Track>) -> Cursor {
+        let (next, config) = (track.ring().head(), track.config_number());
+        let needs_key = track.has_key_frames();
+        Cursor { seat: track.enter(), next, config, needs_key, jumped: false, track }
+    }
+}
+
 impl Join {
     /// Whether this frame is too old for a reader that began so.
     fn is_late(self, ring: &Ring, seq: u64, meta: &Meta) -> bool {
@@ -116,16 +124,21 @@ pub struct Reader {
 impl Reader {
     /// A reader of these tracks, in this order.
     pub fn new(tracks: Vec<Rc<Track>>, join: Join, viewer: Rc<Viewer>) -> Reader {
-        viewer.set_codecs(tracks.iter().map(|t| (*t.codec()).clone()).collect());
-        let cursors = tracks
-            .into_iter()
-            .map(|track| {
-                let (next, config) = (track.ring().head(), track.config_number());
-                let needs_key = track.has_key_frames();
-                Cursor { seat: track.enter(), next, config, needs_key, jumped: false, track }
-            })
-            .collect();
-        Reader { cursors, join, begun: false, asked: None, squeeze: None, viewer, leases: Vec::new() }
+        let cursors = tracks.into_iter().map(Cursor::new).collect();
+        let reader =
+            Reader { cursors, join, begun: false, asked: None, squeeze: None, viewer, leases: Vec::new() };
+        reader.tell();
+        reader
+    }
+
+    fn tell(&self) {
+        self.viewer.set_codecs(self.cursors.iter().map(|c| (*c.track.codec()).clone()).collect());
+    }
+
+    /// Reads this track too, from what comes next.
+    pub fn also(&mut self, track: Rc<Track>) {
+        self.cursors.push(Cursor::new(track));
+        self.tell();
     }
 
     /// Keeps these sources running as long as it reads.

@@ -4,8 +4,8 @@
 use super::{Pieces, steer};
 use std::net::{IpAddr, Ipv4Addr};
 use streamd::media::Time;
+use streamd::net::limits::rtsp as limits;
 use streamd::rtsp::filter::Filter;
-use streamd::rtsp::limits;
 use streamd::rtsp::message::{Item, Method, ParseError, Parser, Request, Response, Rules, rtp_info};
 use streamd::rtsp::session::{Action, Call, Mode, Offer, Offered, Peer, Session, State, read};
 use streamd::rtsp::transport::{Transport, emit_list};

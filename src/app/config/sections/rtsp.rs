@@ -29,6 +29,10 @@ section! {
         multicast: bool = "true", Kind::Bool;
         /// How many routers multicast may pass.
         multicast_ttl: u16 = "4", Kind::Int(0, 255);
+        /// The group of all tracks; "" gives each track one of its own within 239.255.0.0/16.
+        multicast_address: String = "", Kind::Text;
+        /// Port of the first track in that group, an even one; each other track has the next two. 0 takes any.
+        multicast_port: u16 = "0", Kind::Int(0, 65000);
         /// The first of the two UDP ports, an even one; 0 takes any.
         udp_port: u16 = "0", Kind::Int(0, 65534);
     }

@@ -1,0 +1,141 @@
+//! The packets that viewers share: one [`Flow`] for each track and packet size, the buffers that a
+//! write needs, and the one timer of all whose sound waits for a picture. It knows no viewer.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::flow::Flow;
+use super::transport::Pair;
+use crate::media::Time;
+use crate::net::clock;
+use crate::net::random;
+use crate::net::reactor::Timer;
+use crate::net::rtp::pay::PayError;
+use crate::stream::Track;
+use std::cell::{Cell, RefCell};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Wakes those whose sound has waited long enough: one timer for all of them.
+#[derive(Default)]
+pub struct Patience {
+    waiting: RefCell<Vec<(Time, Waker)>>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Patience {
+    /// Has `waker` woken at that time.
+    pub fn wait(&self, until: Time, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Some(known) = waiting.iter_mut().find(|(_, w)| w.will_wake(waker)) {
+            known.0 = until;
+            return;
+        }
+        waiting.push((until, waker.clone()));
+        let first = waiting.len() == 1;
+        drop(waiting);
+        if first && let Some(task) = self.task.borrow_mut().take() {
+            task.wake();
+        }
+    }
+
+    /// Runs the timer; for ever.
+    pub async fn run(self: Rc<Self>) {
+        loop {
+            let next = std::future::poll_fn(|cx| match self.waiting.borrow().iter().map(|w| w.0).min() {
+                Some(next) => Poll::Ready(next),
+                None => {
+                    self.task.replace(Some(cx.waker().clone()));
+                    Poll::Pending
+                }
+            })
+            .await;
+            let wait = next.since(clock::now());
+            if !wait.is_zero() {
+                Timer::after(wait).await;
+            }
+            let now = clock::now();
+            let due: Vec<(Time, Waker)> = self.waiting.borrow_mut().extract_if(.., |w| w.0 <= now).collect();
+            for (_, waker) in due {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// How groups are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Multicast {
+    /// Routers that packets may pass.
+    pub ttl: u8,
+    /// The group of all tracks; none gives each its own within 239.255/16.
+    pub address: Option<Ipv4Addr>,
+    /// The port of the first track, each other has the next two; 0 for any.
+    pub port: u16,
+}
+
+/// A group with its ports and reach.
+pub type Group = (IpAddr, Pair<u16>, u8);
+
+/// Everything of it.
+#[derive(Default)]
+pub struct Flows {
+    /// For sound that waits.
+    pub patience: Rc<Patience>,
+    /// Bytes of a packet; 0 for the usual.
+    pub packet_size: Cell<u16>,
+    /// How long sound waits for the next picture.
+    pub coalesce: Cell<Duration>,
+    /// How groups are made; none without multicast.
+    pub multicast: Cell<Option<Multicast>>,
+    /// Each keeps its place, by which its group's port is told.
+    flows: RefCell<Vec<Weak<Flow>>>,
+    slices: RefCell<Vec<IoSlice<'static>>>,
+}
+
+impl Flows {
+    /// The packets of a track in a size, shared by all who receive them.
+    pub fn of(&self, track: &Rc<Track>, size: u16) -> Result<Rc<Flow>, PayError> {
+        let mut flows = self.flows.borrow_mut();
+        if let Some(flow) = flows.iter().filter_map(Weak::upgrade).find(|f| f.is_of(track, size)) {
+            return Ok(flow);
+        }
+        let flow = Rc::new(Flow::new(track, size, random::bytes())?);
+        match flows.iter_mut().find(|f| f.strong_count() == 0) {
+            Some(place) => *place = Rc::downgrade(&flow),
+            None => flows.push(Rc::downgrade(&flow)),
+        }
+        Ok(flow)
+    }
+
+    /// The group, ports and reach by which these packets can be had.
+    pub fn group_of(&self, flow: &Rc<Flow>) -> Option<Group> {
+        let Multicast { ttl, address, port } = self.multicast.get()?;
+        let [a, b, c, d] = flow.ssrc().to_be_bytes();
+        // of the organisation's own scope
+        let group = address.unwrap_or(Ipv4Addr::new(239, 255, c, d.clamp(1, 254)));
+        let any = 20_000 + u16::from_be_bytes([a, b]) % 10_000 * 2;
+        let place = self.flows.borrow().iter().position(|f| std::ptr::eq(f.as_ptr(), Rc::as_ptr(flow)));
+        let next = u16::try_from(place? * 2).ok().and_then(|n| port.checked_add(n));
+        let port = if port == 0 { any } else { next.filter(|&p| p < u16::MAX)? };
+        Some((group.into(), (port, port + 1), ttl))
+    }
+
+    /// Forgets what nobody receives any more.
+    pub fn tidy(&self) {
+        let mut flows = self.flows.borrow_mut();
+        while flows.pop_if(|f| f.strong_count() == 0).is_some() {}
+    }
+
+    /// An empty list for a write.
+    pub fn take_slices<'a>(&self) -> Vec<IoSlice<'a>> {
+        self.slices.take()
+    }
+
+    /// Gives the list back; its room is used again.
+    pub fn put_slices(&self, mut slices: Vec<IoSlice<'_>>) {
+        slices.clear();
+        self.slices.replace(slices.into_iter().map(|_| IoSlice::new(&[])).collect());
+    }
+}

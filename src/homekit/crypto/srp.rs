@@ -9,6 +9,7 @@ use super::{same, sha512};
 const NAME: &[u8] = b"Pair-Setup";
 
 /// The accessory's side of one exchange, between its two steps.
+#[derive(Clone)]
 pub struct Server {
     salt: [u8; 16],
     secret: [u8; 32],

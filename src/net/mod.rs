@@ -16,6 +16,8 @@ pub mod rtp;
 pub mod sdp;
 pub mod signals;
 pub mod socket;
+#[cfg(feature = "homekit")]
+pub mod srtp;
 #[cfg(all(target_env = "musl", target_os = "linux"))]
 mod thread_name;
 pub mod users;

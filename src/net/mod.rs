@@ -20,5 +20,7 @@ pub mod socket;
 pub mod srtp;
 #[cfg(all(target_env = "musl", target_os = "linux"))]
 mod thread_name;
+#[cfg(feature = "homekit")]
+pub mod udp;
 pub mod users;
 pub mod worker;

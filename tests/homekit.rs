@@ -72,6 +72,15 @@ fn a_hub_pairs_uses_and_leaves_the_camera() {
     assert_eq!((int(&home, "paired"), text(&home, "setup_code")), (0, PIN));
 }
 
+/// A telephone looks and talks, a second one at the same time.
+#[test]
+#[cfg(feature = "opus")]
+fn a_hub_watches_and_talks() {
+    let streamd = Streamd::start(&config(0, "off", ", speaker: true"));
+    hubsim(&streamd, "pair", &[]);
+    hubsim(&streamd, "live", &["--talkback", "--live-seconds", "4"]);
+}
+
 #[test]
 fn pairings_and_settings_survive_a_kill() {
     let mut streamd = Streamd::start(&config(0, "off", ""));

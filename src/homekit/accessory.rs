@@ -178,6 +178,8 @@ pub struct Change {
 struct Place {
     taken: Option<Taken>,
     answer: Vec<u8>,
+    /// The last one that was told to come later, and what it was told.
+    busy: Option<(u32, Vec<u8>)>,
     selected: Vec<u8>,
 }
 
@@ -372,6 +374,12 @@ impl Accessory {
             }
             self.places = Default::default();
             self.reset_values();
+            let shape = self.settings.shape;
+            for (iid, value) in &self.values {
+                if let Some(c) = shape.find(*iid).filter(|c| c.may & may::KEEP != 0) {
+                    camera.changed(*iid, c.kind, value);
+                }
+            }
         }
     }
 
@@ -471,8 +479,8 @@ impl Accessory {
         self.changes.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
-    /// What a controller reads.
-    pub fn read(&self, c: &Characteristic) -> Result<Value, Status> {
+    /// What the controller of a connection reads.
+    pub fn read(&self, c: &Characteristic, connection: u32) -> Result<Value, Status> {
         if c.may & may::READ == 0 {
             return Err(Status::WriteOnly);
         }
@@ -480,6 +488,8 @@ impl Accessory {
         if let Some(place) = place.and_then(|p| self.places.get(p)) {
             let (bytes, first) = if c.kind == kind::SELECTED_RTP {
                 (&place.selected, camera::nothing_selected())
+            } else if let Some((_, busy)) = place.busy.as_ref().filter(|(to, _)| *to == connection) {
+                (busy, Vec::new())
             } else {
                 (&place.answer, camera::no_endpoint(None, NoEndpoint::Error))
             };
@@ -571,7 +581,11 @@ impl Accessory {
         let answered = |answer: &Vec<u8>| Ok(Some(Value::Bytes(answer.clone())));
         if taken.is_some_and(|t| t.started || t.connection != caller.connection) {
             // Told to the one who asks; the viewer's own answer stays for the viewer.
-            return answered(&camera::no_endpoint(Some(&theirs.session), NoEndpoint::Busy));
+            let busy = camera::no_endpoint(Some(&theirs.session), NoEndpoint::Busy);
+            if let Some(slot) = self.places.get_mut(place) {
+                slot.busy = Some((caller.connection, busy.clone()));
+            }
+            return answered(&busy);
         }
         if taken.is_some() {
             self.free(place, camera);
@@ -583,6 +597,7 @@ impl Accessory {
         };
         if let Some(slot) = self.places.get_mut(place) {
             slot.answer.clone_from(&answer);
+            slot.busy = None;
             slot.taken = ok.then_some(Taken {
                 connection: caller.connection,
                 session: theirs.session,
@@ -634,6 +649,7 @@ impl Accessory {
         let Some(slot) = self.places.get_mut(place) else { return };
         if let Some(taken) = slot.taken.take() {
             slot.answer = camera::no_endpoint(None, NoEndpoint::Error);
+            slot.busy = None;
             camera.live_end(Viewer { place, connection: taken.connection });
             self.tell_place(place);
         }

@@ -55,7 +55,7 @@ fn meta(out: &mut Writer, c: &Characteristic) {
 }
 
 /// The whole table with its values.
-pub fn accessories(accessory: &Accessory) -> String {
+pub fn accessories(accessory: &Accessory, connection: u32) -> String {
     let shape = accessory.settings.shape;
     let mut out = Writer::new();
     out.begin_object().key("accessories").begin_array().begin_object();
@@ -79,7 +79,7 @@ pub fn accessories(accessory: &Accessory) -> String {
             kind(&mut out, c.kind);
             perms(&mut out, c);
             meta(&mut out, c);
-            if let Ok(value) = accessory.read(c) {
+            if let Ok(value) = accessory.read(c, connection) {
                 value.write(out.key("value"));
             }
             out.end_object();
@@ -119,7 +119,7 @@ fn twice(ids: &[(u64, u64)]) -> bool {
 }
 
 /// `GET /characteristics`
-pub fn read(accessory: &Accessory, request: &Request, subscribed: &[u16]) -> Vec<u8> {
+pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribed: &[u16]) -> Vec<u8> {
     let Some(ids) = request.query("id").and_then(ids).filter(|ids| ids.len() <= MOST) else {
         return http::json(400, "{\"status\":-70410}");
     };
@@ -131,7 +131,7 @@ pub fn read(accessory: &Accessory, request: &Request, subscribed: &[u16]) -> Vec
         .iter()
         .map(|&(aid, iid)| {
             let c = find(accessory, aid, iid);
-            (aid, iid, c, c.ok_or(Status::Missing).and_then(|c| accessory.read(c)))
+            (aid, iid, c, c.ok_or(Status::Missing).and_then(|c| accessory.read(c, connection)))
         })
         .collect();
     let failed = values.iter().any(|(.., value)| value.is_err());

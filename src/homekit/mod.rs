@@ -9,6 +9,7 @@ pub mod crypto;
 pub mod database;
 pub mod frame;
 pub mod http;
+pub mod live;
 pub mod pairing;
 pub mod payload;
 pub mod qr;

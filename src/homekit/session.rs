@@ -260,8 +260,12 @@ impl Session {
                 };
                 return self.pairing(accessory, camera, step, before);
             }
-            (Method::Get, "/accessories") => http::json(200, &characteristics::accessories(accessory)),
-            (Method::Get, "/characteristics") => characteristics::read(accessory, request, &self.subscribed),
+            (Method::Get, "/accessories") => {
+                http::json(200, &characteristics::accessories(accessory, self.connection))
+            }
+            (Method::Get, "/characteristics") => {
+                characteristics::read(accessory, request, self.connection, &self.subscribed)
+            }
             (Method::Put, "/characteristics") => self.write(accessory, camera, request, now),
             (Method::Put, "/prepare") => self.prepare(request, now),
             (Method::Post, "/resource") => match resource(accessory, request) {

@@ -392,6 +392,9 @@ fn two_watch_and_the_third_is_told_busy() {
     let (_, body) = other.put(&mut home, &setup(37));
     let busy = base64::encode(&crate::homekit::camera::no_endpoint(Some(&[1; 16]), NoEndpoint::Busy));
     assert!(body.contains(&busy), "{body}");
+    // who reads later what it was told finds it there, and the viewer its own
+    assert!(other.get(&mut home, "/characteristics?id=1.37").1.contains(&busy));
+    assert!(!phone.get(&mut home, "/characteristics?id=1.37").1.contains(&busy));
     assert_eq!(other.put(&mut home, &setup(53)).0, 207);
     assert_eq!(phone.put(&mut home, &format!("{{\"aid\":1,\"iid\":36,\"value\":\"{}\"}}", select(1))).0, 204);
     assert_eq!(phone.put(&mut home, &format!("{{\"aid\":1,\"iid\":36,\"value\":\"{}\"}}", select(4))).0, 204);

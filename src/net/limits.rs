@@ -149,6 +149,23 @@ pub const HOMEKIT_SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// Before values that could not be written are tried again.
 pub const HOMEKIT_SAVE_RETRY: Duration = Duration::from_secs(30);
 
+// ---- Live view (HomeKit) ----
+
+/// Viewers of one camera at once; the next one is told that it is busy.
+pub const LIVE_VIEWERS: usize = 4;
+/// Bytes of an RTP packet without its tag, whatever more a viewer takes: remote paths lose longer ones.
+pub const LIVE_PACKET: u16 = 1200;
+/// From the setup to the start; beyond it the place is free again.
+pub const LIVE_START: Duration = Duration::from_secs(30);
+/// Without a report of the viewer; beyond it the view ends.
+pub const LIVE_SILENCE: Duration = Duration::from_secs(30);
+/// How long a viewer may pause.
+pub const LIVE_PAUSE: Duration = Duration::from_secs(300);
+/// Key frames are asked for a viewer at most this often.
+pub const LIVE_KEY: Duration = Duration::from_millis(500);
+/// Datagrams from elsewhere than the viewer's address that are looked at in a second; the rest is not.
+pub const LIVE_STRANGERS: u32 = 50;
+
 // ---- RTSP ----
 
 /// The bounds of RTSP, server and client.

@@ -17,7 +17,11 @@ pub mod rtp;
 pub mod sdp;
 pub mod signals;
 pub mod socket;
+#[cfg(feature = "homekit")]
+pub mod srtp;
 #[cfg(all(target_env = "musl", target_os = "linux"))]
 mod thread_name;
+#[cfg(feature = "homekit")]
+pub mod udp;
 pub mod users;
 pub mod worker;

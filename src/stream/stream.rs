@@ -200,12 +200,17 @@ impl Stream {
         })
     }
 
-    fn new_viewer(&self, peer: Peer) -> Rc<Viewer> {
+    /// Puts somebody on the list of viewers, for readers that are made one by one.
+    pub fn enter(&self, peer: Peer) -> Result<Rc<Viewer>, AttachError> {
+        if self.gone.get() {
+            return Err(AttachError::NoSource);
+        }
+        if self.viewers().len() >= self.max_viewers {
+            return Err(AttachError::Full(self.max_viewers));
+        }
         let viewer = Rc::new(Viewer::new(self.next_id(), peer));
-        let mut viewers = self.viewers.borrow_mut();
-        viewers.retain(|v| v.strong_count() > 0);
-        viewers.push(Rc::downgrade(&viewer));
-        viewer
+        self.viewers.borrow_mut().push(Rc::downgrade(&viewer));
+        Ok(viewer)
     }
 
     /// Finds the tracks for a viewer, dialling sources as they are needed. Each wish that can be
@@ -219,17 +224,16 @@ impl Stream {
         if self.viewers().len() >= self.max_viewers {
             return Err(AttachError::Full(self.max_viewers));
         }
-        let matched = self.find(wishes, &peer.source).await?;
-        if self.gone.get() {
-            return Err(AttachError::NoSource);
-        }
-        let viewer = self.new_viewer(peer);
-        let mut reader = Reader::new(matched.tracks, join, viewer);
-        reader.keep(matched.keeps);
+        let found = self.find(wishes, &peer.source).await?;
+        let viewer = self.enter(peer)?;
+        let mut reader = Reader::new(found.tracks, join, viewer);
+        reader.keep(found.keeps);
         Ok(reader)
     }
 
-    async fn find(self: &Rc<Stream>, wishes: &[Wish], own: &str) -> Result<Matched, AttachError> {
+    /// Finds the tracks that match, dialling sources as they are needed; never those of the source
+    /// `own`.
+    pub async fn find(self: &Rc<Stream>, wishes: &[Wish], own: &str) -> Result<Found, AttachError> {
         let sources = self.sources();
         if sources.is_empty() {
             return Err(AttachError::NoSource);
@@ -284,7 +288,7 @@ impl Stream {
         if !tracks.is_empty() {
             let leases = leases.into_iter().zip(used).filter_map(|(lease, used)| lease.filter(|_| used));
             keeps.extend(leases.map(|lease| Box::new(lease) as Box<dyn Any>));
-            return Ok(Matched { tracks, keeps });
+            return Ok(Found { tracks, keeps });
         }
         if !errors.is_empty() {
             return Err(AttachError::Sources(errors));
@@ -483,9 +487,12 @@ fn set(flags: &mut [bool], at: usize) {
     }
 }
 
-struct Matched {
-    tracks: Vec<Rc<Track>>,
-    keeps: Vec<Box<dyn Any>>,
+/// Tracks that match some wishes.
+pub struct Found {
+    /// The tracks, in the order of the wishes.
+    pub tracks: Vec<Rc<Track>>,
+    /// What keeps them running; [`Reader::keep`] takes it.
+    pub keeps: Vec<Box<dyn Any>>,
 }
 
 /// Keeps sources running; let go of by dropping.

@@ -95,7 +95,8 @@ impl Viewer {
         self.codecs.borrow().clone()
     }
 
-    pub(super) fn set_codecs(&self, codecs: Vec<Codec>) {
+    /// Says what it reads, for one that has several readers.
+    pub fn set_codecs(&self, codecs: Vec<Codec>) {
         self.codecs.replace(codecs);
     }
 

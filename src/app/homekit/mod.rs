@@ -9,14 +9,14 @@ use super::api::Routes;
 use super::config::{Config, Homekit as Row};
 use super::program::{Program, Service};
 use super::state;
-use crate::homekit::accessory::{Accessory, Camera, Settings, Value};
-use crate::homekit::camera::SIZES;
+use crate::homekit::accessory::{Accessory, Camera, Settings, Value, Viewer};
+use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
 use crate::homekit::database::{Shape, iid, kind};
+use crate::homekit::live::{self, Desk, Live};
 use crate::homekit::pairing::book::VERSION;
 use crate::homekit::payload;
 use crate::homekit::qr::Qr;
 use crate::homekit::server::{Behind, Listening, Server, Store};
-use crate::media::Time;
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
 use crate::net::mdns::{Mode, Responder};
@@ -27,6 +27,7 @@ use async_task::Task;
 use std::cell::RefCell;
 use std::future::ready;
 use std::io::Write;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 
 /// A stream that is an accessory.
@@ -74,6 +75,8 @@ pub struct Homekit {
     homes: Rc<RefCell<Vec<Home>>>,
     program: RefCell<Weak<Program>>,
     responder: RefCell<Option<Rc<Responder>>>,
+    /// What all viewers send with.
+    desk: Rc<RefCell<Desk>>,
     ear: RefCell<Option<Task<()>>>,
     routes: RefCell<Option<Routes>>,
 }
@@ -190,14 +193,33 @@ impl Homekit {
             }
             None => Rc::new(Nowhere),
         };
-        let behind = Behind {
-            camera: Box::new(Eye { bus: program.bus.clone(), stream: stream.into() }),
-            store: kept,
-            snapshots: picture::pictures(program.hall.clone(), stream),
+        let mut streams = vec![stream.to_owned()];
+        streams.extend(row.sub_streams.iter().cloned());
+        let options = live::Options { streams, half_duplex: row.half_duplex };
+        let live = Live::new(&program.hall, options, self.desk.clone());
+        let mut eye = Eye {
+            bus: program.bus.clone(),
+            stream: stream.into(),
+            live: live.clone(),
+            sound: Sound::default(),
         };
         let mut accessory = Accessory::new(settings, book);
         accessory.not_saved();
+        for iid in [MICROPHONE, SPEAKER, LOUDNESS] {
+            accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
+        }
+        let behind = Behind {
+            camera: Box::new(eye),
+            store: kept,
+            snapshots: picture::pictures(program.hall.clone(), stream),
+        };
         let server = Server::new(program.executor.clone(), program.slow.clone(), accessory, behind);
+        let told = Rc::downgrade(&server);
+        live.on_end(Rc::new(move |viewer| {
+            if let Some(server) = told.upgrade() {
+                server.live_ended(viewer);
+            }
+        }));
         let listening = server.serve(listener);
         if let Err(e) = server.announce(&self.responder(program, config), port) {
             program.fault("homekit", format!("homekit.{stream}: it cannot be found: {e}"));
@@ -292,6 +314,20 @@ fn hear(homes: &RefCell<Vec<Home>>, event: &Event) {
 struct Eye {
     bus: Rc<Bus>,
     stream: Rc<str>,
+    live: Rc<Live>,
+    sound: Sound,
+}
+
+/// The speaker as the Home app has set it.
+struct Sound {
+    off: bool,
+    volume: u8,
+}
+
+impl Default for Sound {
+    fn default() -> Sound {
+        Sound { off: false, volume: 100 }
+    }
 }
 
 impl Camera for Eye {
@@ -299,14 +335,49 @@ impl Camera for Eye {
         log::info!(target: "homekit", "{}: somebody asks which camera this is", self.stream);
     }
 
-    fn changed(&mut self, _: u16, what: u16, value: &Value) {
-        let what = match what {
-            kind::INDICATOR => What::Light(value.is_on()),
-            kind::NIGHT_VISION => What::Night(value.is_on()),
-            _ => return,
-        };
-        let time: Time = clock::now();
-        self.bus.post(Event { time, stream: self.stream.clone(), what });
+    fn live_setup(
+        &mut self,
+        viewer: Viewer,
+        theirs: &Endpoints,
+        local: IpAddr,
+    ) -> Result<(Endpoints, [u32; 2]), NoEndpoint> {
+        self.live.setup(viewer, theirs, local)
+    }
+
+    fn live_control(&mut self, viewer: Viewer, selected: &Selected) -> bool {
+        self.live.control(viewer, selected)
+    }
+
+    fn live_end(&mut self, viewer: Viewer) {
+        self.live.end(viewer);
+    }
+
+    fn closed(&mut self, connection: u32) {
+        self.live.closed(connection);
+    }
+
+    fn changed(&mut self, iid: u16, what: u16, value: &Value) {
+        match (iid, what, value) {
+            (MICROPHONE, _, _) => self.live.set_microphone(value.is_on()),
+            (SPEAKER, _, _) => self.sound.off = value.is_on(),
+            (LOUDNESS, _, Value::Int(volume)) => self.sound.volume = *volume,
+            (_, kind::INDICATOR, _) => self.post(What::Light(value.is_on())),
+            (_, kind::NIGHT_VISION, _) => self.post(What::Night(value.is_on())),
+            _ => {}
+        }
+        if matches!(iid, SPEAKER | LOUDNESS) {
+            self.live.set_speaker(self.sound.off, self.sound.volume);
+        }
+    }
+}
+
+const MICROPHONE: u16 = iid::MICROPHONE + 1;
+const SPEAKER: u16 = iid::SPEAKER + 1;
+const LOUDNESS: u16 = iid::SPEAKER + 2;
+
+impl Eye {
+    fn post(&self, what: What) {
+        self.bus.post(Event { time: clock::now(), stream: self.stream.clone(), what });
     }
 }
 

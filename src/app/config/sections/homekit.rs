@@ -25,12 +25,16 @@ section! {
         pairings: Vec<String> = "", Kind::List;
         /// Offer live view.
         live: bool = "true", Kind::Bool;
+        /// Other streams with the same picture in other sizes, for viewers who want less.
+        sub_streams: Vec<String> = "", Kind::List;
         /// Announce HomeKit Secure Video. Hubs may then ask for recordings, which are not served yet.
         hksv: bool = "false", Kind::Bool;
         /// Announce the microphone.
         microphone: bool = "true", Kind::Bool;
         /// Announce the speaker.
         speaker: bool = "false", Kind::Bool;
+        /// Keep the microphone silent while somebody talks.
+        half_duplex: bool = "false", Kind::Bool;
         /// Announce a status light that can be switched.
         status_light: bool = "false", Kind::Bool;
         /// Announce night vision that can be switched.

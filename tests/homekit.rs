@@ -37,7 +37,8 @@ fn hubsim(streamd: &Streamd, part: &str, more: &[&str]) -> Value {
     let (port, state) = (port(streamd).to_string(), streamd.folder.path("hub.json"));
     // bounds of the simulator's own are for a camera that has nothing else to do
     let mut args = vec![script.to_str().unwrap(), part, "--port", &port, "--pin", PIN, "--patience", "10"];
-    args.extend(["--state", state.to_str().unwrap()]);
+    let out = streamd.folder.path("seen.mp4");
+    args.extend(["--state", state.to_str().unwrap(), "--out", out.to_str().unwrap()]);
     args.extend(more);
     let run = tool("node", &args, "");
     let name = format!("hubsim-{part}.json");

@@ -73,6 +73,49 @@ fn a_hub_pairs_uses_and_leaves_the_camera() {
     assert_eq!((int(&home, "paired"), text(&home, "setup_code")), (0, PIN));
 }
 
+/// What a camera does not do it does not announce, and the rest is whole.
+#[test]
+fn a_camera_that_only_shows_or_only_records_is_one() {
+    for (shape, keys) in [("shows", "hksv: false"), ("records", "hksv: true, live: false")] {
+        let streamd = Streamd::start(&config(0, "off", "").replace("hksv: true", keys));
+        for part in ["pair", "db", "chars", "pairings"] {
+            hubsim(&streamd, part, &["--shape", shape]);
+        }
+    }
+}
+
+/// The number of the table rises when the camera becomes another, and only then.
+#[test]
+fn a_home_is_told_that_the_camera_has_changed() {
+    let number =
+        |streamd: &Streamd| int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "config_number");
+    let mut streamd = Streamd::start(&config(0, "off", ""));
+    assert_eq!(number(&streamd), 1);
+    let (device, first) = {
+        let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+        (text(&home, "device_id").to_owned(), port(&streamd))
+    };
+    for (keys, expected) in
+        [("", 1), (", speaker: true", 2), (", speaker: true", 2), (", category_id: doorbell", 3)]
+    {
+        streamd.set_file(&config(0, "off", keys));
+        streamd.signal("-TERM");
+        assert_eq!(streamd.ended(), 0);
+        streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+        let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+        assert_eq!(
+            (int(&home, "config_number"), text(&home, "device_id")),
+            (expected, device.as_str()),
+            "{keys}"
+        );
+        assert_eq!(port(&streamd), first, "it is found where it was");
+    }
+    // and while it runs
+    streamd.set_file(&config(0, "off", ", status_light: true"));
+    assert_eq!(streamd.local("POST", "/api/reload", "").status, 200);
+    assert_eq!(number(&streamd), 4);
+}
+
 /// A telephone looks and talks, a second one at the same time.
 #[test]
 #[cfg(feature = "opus")]
@@ -88,7 +131,9 @@ fn pairings_and_settings_survive_a_kill() {
     hubsim(&streamd, "pair", &[]);
     // the simulator kills it; we start it again with the same arguments
     let again = format!(
-        "kill -9 {}; (exec '{PROGRAM}' -c '{}' </dev/null >/dev/null 2>>'{}') & echo $! > '{}'",
+        "kill -9 {0}\n\
+         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
+         (exec '{PROGRAM}' -c '{1}' </dev/null >/dev/null 2>>'{2}') & echo $! >'{3}'",
         streamd.pid(),
         streamd.folder.path("streamd.yaml").display(),
         streamd.folder.path("log").display(),
@@ -96,16 +141,25 @@ fn pairings_and_settings_survive_a_kill() {
     );
     let restart = streamd.folder.write("restart", again);
     let restart = format!("sh {}", restart.display());
+    let second = Second(streamd.folder.path("pid"));
     hubsim(&streamd, "persist", &["--restart", &restart, "--no-record"]);
-    let second = std::fs::read_to_string(streamd.folder.path("pid")).unwrap();
-    let end = Command::new("kill").arg(second.trim()).status().unwrap();
-    assert!(end.success());
     let _ = streamd.child.wait();
-    wait_until("the second one to end", || !Path::new("/proc").join(second.trim()).exists());
+    drop(second);
     // and a third, which ends in good order, still knows whom it serves
     streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
     hubsim(&streamd, "verify", &[]);
     assert_eq!(int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "paired"), 1);
+}
+
+/// Started by the simulator; told to end when dropped.
+struct Second(PathBuf);
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let Ok(pid) = std::fs::read_to_string(&self.0) else { return };
+        let _ = Command::new("kill").arg(pid.trim()).status();
+        wait_until("the second one to end", || !Path::new("/proc").join(pid.trim()).exists());
+    }
 }
 
 /// A flood of strangers is shut out, and whoever is known is not.

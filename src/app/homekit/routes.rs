@@ -107,6 +107,7 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
     w.key("name").string(&home.server.announced_name().unwrap_or_else(|| settings.name.clone()));
     w.key("device_id").string(&book.identity.device_id);
     w.key("category_id").string(&settings.category.to_string());
+    w.key("config_number").uint(u64::from(book.config_number));
     w.key("port").uint(u64::from(home.port));
     w.key("paired").uint(book.pairings.len() as u64);
     w.key("connections").begin_array();

@@ -36,7 +36,8 @@ pub fn serve() -> io::Result<()> {
     let (mut frame, mut starts): (Vec<u8>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut hold: Option<Instant> = None;
     loop {
-        let wait = hold.map_or(-1, |t| t.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32);
+        let wait = hold
+            .map_or(-1, |t| t.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32);
         epoll.wait(wait, &mut ready);
         if hold.is_some_and(|t| Instant::now() >= t) {
             by_tcp(&mut peers, &frame, &starts)?;
@@ -167,11 +168,13 @@ impl Peer {
             }
             "SETUP" => {
                 let asked = header(request, "Transport").unwrap_or("");
-                let ports = asked.split_once("client_port=").and_then(|(_, p)| p.split('-').next()?.parse().ok());
+                let ports =
+                    asked.split_once("client_port=").and_then(|(_, p)| p.split('-').next()?.parse().ok());
                 if let Some(own) = self.udp.get_mut(usize::from(url.ends_with('1'))) {
                     *own = ports;
                 }
-                let server = if ports.is_some() { format!(";server_port={port}-{}", port + 1) } else { String::new() };
+                let server =
+                    if ports.is_some() { format!(";server_port={port}-{}", port + 1) } else { String::new() };
                 more += &format!("Transport: {asked}{server}\r\n");
             }
             "PLAY" => self.playing = true,

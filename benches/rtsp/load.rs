@@ -95,19 +95,29 @@ fn publish(plan: &Plan, board: &Board) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let body = sdp();
         let len = body.len();
-        let announce =
-            format!("ANNOUNCE {url} RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {len}\r\n\r\n{body}");
+        let announce = format!(
+            "ANNOUNCE {url} RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {len}\r\n\r\n{body}"
+        );
         ask(stream, &mut inbox, &announce)?;
         let mut session = String::new();
         for track in 0..2 {
             let (a, b) = (2 * track, 2 * track + 1);
-            let answer = ask(stream, &mut inbox, &format!(
-                "SETUP {url}/trackID={track} RTSP/1.0\r\nCSeq: {}\r\n{session}Transport: RTP/AVP/TCP;unicast;interleaved={a}-{b};mode=record\r\n\r\n",
-                2 + track))?;
+            let answer = ask(
+                stream,
+                &mut inbox,
+                &format!(
+                    "SETUP {url}/trackID={track} RTSP/1.0\r\nCSeq: {}\r\n{session}Transport: RTP/AVP/TCP;unicast;interleaved={a}-{b};mode=record\r\n\r\n",
+                    2 + track
+                ),
+            )?;
             let id = header(&answer, "Session").and_then(|s| s.split(';').next()).unwrap_or("").to_owned();
             session = format!("Session: {id}\r\n");
         }
-        ask(stream, &mut inbox, &format!("RECORD {url} RTSP/1.0\r\nCSeq: 4\r\n{session}Range: npt=0-\r\n\r\n"))?;
+        ask(
+            stream,
+            &mut inbox,
+            &format!("RECORD {url} RTSP/1.0\r\nCSeq: 4\r\n{session}Range: npt=0-\r\n\r\n"),
+        )?;
         stream.set_nonblocking(false)?;
     }
     let mut maker = Maker::default();
@@ -201,8 +211,10 @@ impl Reader {
             } else {
                 format!("RTP/AVP/TCP;unicast;interleaved={}-{}", 2 * at, 2 * at + 1)
             };
-            let setup =
-                format!("SETUP {control} RTSP/1.0\r\nCSeq: {}\r\n{session}Transport: {transport}\r\n\r\n", at + 2);
+            let setup = format!(
+                "SETUP {control} RTSP/1.0\r\nCSeq: {}\r\n{session}Transport: {transport}\r\n\r\n",
+                at + 2
+            );
             let answer = ask(&stream, &mut inbox, &setup)?;
             let id = header(&answer, "Session").and_then(|s| s.split(';').next()).unwrap_or("").to_owned();
             session = format!("Session: {id}\r\n");

@@ -86,6 +86,9 @@ impl Connection {
                 yield_now().await;
                 continue;
             }
+            if !more && !self.guest.publishing {
+                parser.relax();
+            }
             match self.wait(more).await {
                 // a tunnel's own half says nothing more
                 Event::Readable if self.tunnel.is_some() => {

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A sender's report goes out this often.
 pub const REPORTS: Duration = Duration::from_secs(5);
 /// Room that an empty queue of answers may keep.
-const SPARE: usize = 2048;
+const SPARE: usize = 1024;
 /// Slices of one write; the system's bound is 1024.
 const SLICES: usize = 1000;
 /// Bytes that are sent before others have their turn.
@@ -73,7 +73,7 @@ impl Out {
             self.bytes.clear();
             // an SDP or a large packet went through: a viewer costs little again
             if self.bytes.capacity() > SPARE {
-                self.bytes.shrink_to(SPARE / 4);
+                self.bytes = Vec::new();
             }
         }
     }
@@ -191,7 +191,7 @@ impl View {
         let configured = flows.packet_size.get();
         let size =
             filter.packet_size.unwrap_or(if configured == 0 { DEFAULT_PACKET_SIZE } else { configured });
-        let mut ports = Vec::new();
+        let mut ports = Vec::with_capacity(reader.len());
         for at in 0..reader.len() {
             let Some(track) = reader.track(at) else { continue };
             let flow = flows.of(track, size).map_err(|e| AttachError::Codecs {
@@ -426,6 +426,8 @@ impl View {
         }
         port.flow.with(&shown, &codec, |d| {
             d.set_channel(channel);
+            // exactly: every viewer has such a buffer, and it is there as often as not
+            out.bytes.reserve_exact(shown.data.len() + 64 * d.packets);
             let len = d.copy(&shown.data, &mut out.bytes);
             port.packets = port.packets.wrapping_add(d.packets as u32);
             port.octets = port.octets.wrapping_add(len.saturating_sub(16 * d.packets) as u32);

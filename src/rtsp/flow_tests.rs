@@ -28,7 +28,7 @@ fn packets(flow: &Flow, reader: &mut Reader) -> Vec<(u16, u32, bool, Vec<u8>)> {
         let shown = reader.frame(at).unwrap();
         let mut wire = Vec::new();
         flow.with(&shown, &codec, |d| {
-            d.set_channel(2);
+            d.set_way(2, false);
             d.copy(&shown.data, &mut wire)
         });
         drop(shown);

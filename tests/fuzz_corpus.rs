@@ -254,4 +254,5 @@ targets! {
     source: 20_000,
     uri: 20_000,
     wav: 20_000,
+    websocket: 12_000,
 }

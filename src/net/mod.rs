@@ -14,9 +14,11 @@ pub mod reactor;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+pub mod sha1;
 pub mod signals;
 pub mod socket;
 #[cfg(all(target_env = "musl", target_os = "linux"))]
 mod thread_name;
 pub mod users;
+pub mod websocket;
 pub mod worker;

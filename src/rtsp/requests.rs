@@ -108,7 +108,7 @@ impl Guest {
             uri: &request.uri,
             authorization: request.headers.get("Authorization"),
             address,
-            local: self.line.peer.is_here() && exempt,
+            local: self.line.peer.is_here() && exempt && !self.line.page.get(),
         };
         match keeper.check(&attempt, now) {
             Verdict::Allowed(user) => Ok(user),
@@ -156,7 +156,7 @@ impl Guest {
             let filter = filter.map_err(|e| refused(request, 400, &e.to_string()))?;
             let peer = stream::Peer {
                 format: "rtsp",
-                protocol: "rtsp+tcp",
+                protocol: self.line.protocol(),
                 remote: self.line.remote(),
                 agent: self.agent.clone(),
                 source: filter.source.clone().unwrap_or_default(),
@@ -305,7 +305,7 @@ impl Guest {
         let sdp = Description::parse(&text).map_err(|e| refused(request, 400, &e.to_string()))?;
         let peer = stream::Peer {
             format: "rtsp",
-            protocol: "rtsp+tcp",
+            protocol: self.line.protocol(),
             remote: self.line.remote(),
             agent: self.agent.clone(),
             source: String::new(),

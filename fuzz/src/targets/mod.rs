@@ -23,6 +23,7 @@ pub mod sdp;
 pub mod source;
 pub mod uri;
 pub mod wav;
+pub mod websocket;
 
 mod video;
 
@@ -57,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "source", run: source::run, memory: |d| 8 * 1024 + 200 * d.len() },
     Target { name: "uri", run: uri::run, memory: |d| 8 * 1024 + 100 * d.len() },
     Target { name: "wav", run: wav::run, memory: |d| 8 * 1024 + 4 * d.len() },
+    Target { name: "websocket", run: websocket::run, memory: |d| 32 * 1024 + 160 * d.len() },
 ];
 
 /// Cuts bytes into pieces of 1 to `most`, by a seed.

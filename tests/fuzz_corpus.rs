@@ -258,4 +258,5 @@ targets! {
     tlv8: 10_000,
     uri: 20_000,
     wav: 20_000,
+    websocket: 12_000,
 }

@@ -55,7 +55,7 @@ pub const SOURCES: &[SourceKind] = &[
     #[cfg(feature = "rtsp")]
     SourceKind {
         module: "rtsp",
-        schemes: &["rtsp", "rtsps", "rtspx"],
+        schemes: &["rtsp", "rtsps", "rtspx", "rtsp+ws", "rtsp+wss"],
         connect: |hall| Rc::new(crate::rtsp::producer::Client::new(hall)),
         example: "rtsp://user:password@192.168.1.9/ch0",
     },

@@ -166,6 +166,16 @@ pub const LIVE_KEY: Duration = Duration::from_millis(500);
 /// Datagrams from elsewhere than the viewer's address that are looked at in a second; the rest is not.
 pub const LIVE_STRANGERS: u32 = 50;
 
+// ---- WebSocket ----
+
+/// Bytes of a message that is collected before it is read; beyond it the connection ends with 1009.
+/// What is a stream of bytes is handed on as it comes and has no such bound.
+pub const WS_MESSAGE: u64 = 64 * 1024;
+/// Bytes of the answer to our opening; beyond it the connection is given up.
+pub const WS_HEAD: usize = 8 * 1024;
+/// Protocols of an opening that are looked at.
+pub const WS_PROTOCOLS: usize = 16;
+
 // ---- RTSP ----
 
 /// The bounds of RTSP, server and client.

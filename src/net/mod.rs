@@ -15,6 +15,7 @@ pub mod reactor;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+pub mod sha1;
 pub mod signals;
 pub mod socket;
 #[cfg(feature = "homekit")]
@@ -24,4 +25,5 @@ mod thread_name;
 #[cfg(feature = "homekit")]
 pub mod udp;
 pub mod users;
+pub mod websocket;
 pub mod worker;

@@ -8,7 +8,7 @@ use super::consumer::{REPORTS, report};
 use super::flow::Flow;
 use super::live::Live;
 use super::transport::Pair;
-use super::udp::{Parts, Udp};
+use super::udp::{Packets, Udp};
 use crate::media::{Codec, Kind};
 use crate::net::clock;
 use crate::net::reactor::Timer;
@@ -66,13 +66,13 @@ fn send(
     flow.with(shown, codec, |d| {
         let chunk = CHUNK.max(d.packets.div_ceil(GOES));
         let until = (from + chunk).min(d.packets);
-        let mut packets = Vec::with_capacity(until.saturating_sub(from));
+        let mut packets = Packets::default();
         d.datagrams(&shown.data, |n, slices| {
             if (from..until).contains(&n) {
-                packets.push(Parts::new(slices));
+                packets.push(slices);
             }
         });
-        let bytes = packets.iter().map(Parts::size).sum();
+        let bytes = packets.bytes();
         udp.send(&packets, to, group);
         (until, bytes, until < d.packets)
     })

@@ -7,6 +7,7 @@ use super::dialogue::{Carrier, Dialogue, DialogueError, Plan, Step, Track};
 use super::intake::{Intake, Route};
 use super::message::{Item, ParseError, Parser, Rules, frame_head};
 use super::transport::{Lower, Pair};
+use super::upgrade::{self, Opened, Pipe, UpgradeError};
 use super::url::Url;
 use crate::media::Time;
 use crate::media::rtptime::SenderClock;
@@ -15,6 +16,7 @@ use crate::net::limits::YIELD_BYTES;
 use crate::net::reactor::{Async, Timer};
 use crate::net::rtcp::{emit_pli, emit_receiver};
 use crate::net::rtp::Header;
+use crate::net::websocket::FrameError;
 use crate::net::worker::Worker;
 use crate::stream::Executor;
 use futures_lite::future;
@@ -58,6 +60,10 @@ pub enum ClientError {
     Io(io::Error),
     /// No connection within the time.
     Connect,
+    /// No WebSocket, or none any more.
+    Upgrade(UpgradeError),
+    /// What comes is no WebSocket.
+    Frame(FrameError),
     /// What comes is no RTSP.
     Parse(ParseError),
     /// The camera does not do what it should.
@@ -72,6 +78,8 @@ impl fmt::Display for ClientError {
             ClientError::Name(why) => write!(f, "the name is not known: {why}"),
             ClientError::Io(e) => e.fmt(f),
             ClientError::Connect => write!(f, "no connection within {} s", CONNECT.as_secs()),
+            ClientError::Upgrade(e) => e.fmt(f),
+            ClientError::Frame(e) => e.fmt(f),
             ClientError::Parse(e) => e.fmt(f),
             ClientError::Dialogue(e) => e.fmt(f),
             ClientError::Changed => f.write_str("the camera offers other media than before"),
@@ -90,6 +98,18 @@ impl From<io::Error> for ClientError {
 impl From<DialogueError> for ClientError {
     fn from(e: DialogueError) -> ClientError {
         ClientError::Dialogue(e)
+    }
+}
+
+impl From<UpgradeError> for ClientError {
+    fn from(e: UpgradeError) -> ClientError {
+        ClientError::Upgrade(e)
+    }
+}
+
+impl From<FrameError> for ClientError {
+    fn from(e: FrameError) -> ClientError {
+        ClientError::Frame(e)
     }
 }
 
@@ -125,6 +145,8 @@ struct Wire {
     socket: Async<TcpStream>,
     ready: bool,
     peer: SocketAddr,
+    /// Everything flows in messages of a WebSocket.
+    pipe: Option<Box<Pipe>>,
     parser: Parser,
     out: Vec<u8>,
     ports: Vec<Ports>,
@@ -134,6 +156,8 @@ struct Wire {
 /// A session with a camera.
 pub struct Session {
     house: House,
+    /// Where a WebSocket carries it.
+    web: Option<Rc<Url>>,
     dialogue: Dialogue,
     wire: Wire,
     timer: Timer,
@@ -169,16 +193,17 @@ impl Feed {
 }
 
 impl Session {
-    /// Connects and sets everything up, so that [`Session::run`] has only to begin.
-    pub async fn open(plan: Plan, house: House) -> Result<Session, ClientError> {
+    /// Connects, by a WebSocket if its address is given, and sets everything up, so that
+    /// [`Session::run`] has only to begin.
+    pub async fn open(plan: Plan, web: Option<Rc<Url>>, house: House) -> Result<Session, ClientError> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|_| io::Error::from(ErrorKind::Unsupported))?;
         let (secret, ssrc) = random.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
         let ssrc = ssrc.iter().fold(0, |n, &b| n << 8 | u32::from(b));
         let dialogue = Dialogue::new(plan, *secret);
-        let wire = Wire::connect(dialogue.url(), &house).await?;
+        let wire = Wire::connect(dialogue.url(), web.as_deref(), &house).await?;
         let timer = Timer::never();
-        let mut session = Session { house, dialogue, wire, timer, armed: Time::ZERO, ssrc };
+        let mut session = Session { house, web, dialogue, wire, timer, armed: Time::ZERO, ssrc };
         session.dialogue.begin(clock::now(), &mut session.wire.out);
         session.prepare().await?;
         Ok(session)
@@ -192,6 +217,11 @@ impl Session {
     /// The camera's speaker.
     pub fn speaker(&self) -> Option<&Track> {
         self.dialogue.speaker()
+    }
+
+    /// Whether a WebSocket carries it.
+    pub fn is_web(&self) -> bool {
+        self.web.is_some()
     }
 
     /// Whom it is with.
@@ -241,7 +271,7 @@ impl Session {
     /// Makes a new connection in place of this one.
     async fn dial(&mut self) -> Result<(), ClientError> {
         self.hang_up();
-        self.wire = Wire::connect(self.dialogue.url(), &self.house).await?;
+        self.wire = Wire::connect(self.dialogue.url(), self.web.as_deref(), &self.house).await?;
         self.dialogue.begin(clock::now(), &mut self.wire.out);
         Ok(())
     }
@@ -398,6 +428,9 @@ impl Session {
     /// and the camera may never see the goodbye.
     fn hang_up(&mut self) {
         self.dialogue.teardown(&mut self.wire.out);
+        if let Some(pipe) = &mut self.wire.pipe {
+            pipe.part(&mut self.wire.out);
+        }
         self.wire.ports.clear();
         let _ = self.wire.flush();
         let Ok(stream) = self.wire.socket.get_ref().try_clone() else { return };
@@ -426,39 +459,31 @@ impl Drop for Session {
 }
 
 impl Wire {
-    async fn connect(url: &Url, house: &House) -> Result<Wire, ClientError> {
-        let addresses = resolve(&url.host, url.port.unwrap_or(PORT), &house.names).await?;
-        let connect = async {
-            let mut last = ClientError::Name("no address".to_string());
-            for address in addresses.into_iter().take(ADDRESSES) {
-                match Async::<TcpStream>::connect(address).await {
-                    Ok(socket) => return Ok((socket, address)),
-                    Err(e) => last = e.into(),
-                }
-            }
-            Err(last)
-        };
-        let late = async {
-            Timer::after(CONNECT).await;
-            Err(ClientError::Connect)
-        };
-        let (socket, peer) = future::or(connect, late).await?;
-        socket.get_ref().set_nodelay(true)?;
+    async fn connect(url: &Url, web: Option<&Url>, house: &House) -> Result<Wire, ClientError> {
         let mut parser = Parser::new(Rules::CAMERA);
         parser.reserve(BUFFER);
-        Ok(Wire {
-            socket,
-            ready: true,
-            peer,
-            parser,
-            out: Vec::new(),
-            ports: Vec::new(),
-            datagram: Vec::new(),
-        })
+        let mut out = Vec::new();
+        let (socket, peer, pipe) = match web {
+            None => {
+                let (socket, peer) = dial(&url.host, url.port.unwrap_or(PORT), house).await?;
+                (socket, peer, None)
+            }
+            Some(place) => {
+                let (socket, peer, mut pipe, mut early) = Box::pin(open_web(place, house)).await?;
+                let n = pipe.read(&mut early, &mut out)?;
+                parser.feed(early.get(..n).unwrap_or(&[]));
+                (socket, peer, Some(Box::new(pipe)))
+            }
+        };
+        let (ports, datagram) = (Vec::new(), Vec::new());
+        Ok(Wire { socket, ready: true, peer, pipe, parser, out, ports, datagram })
     }
 
     /// Sends what there is room for.
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(pipe) = &mut self.pipe {
+            pipe.seal(&mut self.out);
+        }
         let mut sent = 0;
         while let Some(rest) = self.out.get(sent..).filter(|r| !r.is_empty()) {
             match self.socket.get_ref().write(rest) {
@@ -470,6 +495,9 @@ impl Wire {
             }
         }
         self.out.drain(..sent.min(self.out.len()));
+        if let Some(pipe) = &mut self.pipe {
+            pipe.left(sent);
+        }
         Ok(())
     }
 
@@ -498,6 +526,9 @@ impl Wire {
                     },
                 }
             }
+            if self.pipe.as_ref().is_some_and(|pipe| pipe.is_over()) {
+                return Ok(Some(dialogue.closed()?));
+            }
             if !self.ready || *moved >= YIELD_BYTES {
                 return Ok(None);
             }
@@ -506,7 +537,11 @@ impl Wire {
             match self.socket.get_ref().read(space) {
                 Ok(0) => return Ok(Some(dialogue.closed()?)),
                 Ok(n) => {
-                    self.parser.filled(n);
+                    let kept = match &mut self.pipe {
+                        None => n,
+                        Some(pipe) => pipe.read(space.get_mut(..n).unwrap_or(&mut []), &mut self.out)?,
+                    };
+                    self.parser.filled(kept);
                     *moved += n;
                     self.ready = n == room;
                 }
@@ -577,6 +612,46 @@ impl Ports {
         }
         Err(last)
     }
+}
+
+/// A connection to one of a host's addresses.
+async fn dial(host: &str, port: u16, house: &House) -> Result<(Async<TcpStream>, SocketAddr), ClientError> {
+    let addresses = resolve(host, port, &house.names).await?;
+    let connect = async {
+        let mut last = ClientError::Name("no address".to_string());
+        for address in addresses.into_iter().take(ADDRESSES) {
+            match Async::<TcpStream>::connect(address).await {
+                Ok(socket) => return Ok((socket, address)),
+                Err(e) => last = e.into(),
+            }
+        }
+        Err(last)
+    };
+    let (socket, peer) = future::or(connect, late()).await?;
+    socket.get_ref().set_nodelay(true)?;
+    Ok((socket, peer))
+}
+
+/// A connection that has become a WebSocket, and what came by it already.
+async fn open_web(
+    place: &Url,
+    house: &House,
+) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
+    let mut challenge = None;
+    loop {
+        let (socket, peer) = dial(&place.host, place.port.unwrap_or(upgrade::PORT), house).await?;
+        let opened = async { Ok(upgrade::open(&socket, place, challenge.as_ref()).await?) };
+        match future::or(opened, late()).await? {
+            Opened::Pipe(pipe, early) => return Ok((socket, peer, pipe, early)),
+            // asked once at most: what follows an answer is a refusal
+            Opened::Asked(asked) => challenge = Some(asked),
+        }
+    }
+}
+
+async fn late<T>() -> Result<T, ClientError> {
+    Timer::after(CONNECT).await;
+    Err(ClientError::Connect)
 }
 
 /// The addresses of a host. Names are looked up on a thread of their own, since that may take its time.

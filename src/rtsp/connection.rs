@@ -10,6 +10,7 @@ use super::requests::Guest;
 use super::server::Server;
 use super::session::State;
 use super::tunnel::{Half, Tunnel, carry, refusal};
+use super::websocket::{self, Web};
 use crate::media::Time;
 use crate::net::clock;
 use crate::net::limits::rtsp as limits;
@@ -41,6 +42,8 @@ struct Connection {
     tunnel: Option<Rc<Tunnel>>,
     /// It is that other connection.
     carries: Option<Rc<Tunnel>>,
+    /// Everything flows in messages of a WebSocket.
+    web: Option<Box<Web>>,
     /// Nothing more is read; it ends when everything has left.
     closing: bool,
     full: bool,
@@ -55,6 +58,7 @@ pub(super) async fn run(server: Rc<Server>, line: Rc<Line>) {
         out: Out::default(),
         tunnel: None,
         carries: None,
+        web: None,
         closing: false,
         full: false,
         stuck: None,
@@ -79,12 +83,18 @@ impl Connection {
             }
             let turn = self.send(clock::now())?;
             if self.closing && self.out.is_empty() {
+                if self.web.as_mut().is_some_and(|web| web.part(&mut self.out)) {
+                    continue;
+                }
                 self.guest.line.socket.shutdown(Shutdown::Write);
                 return Box::pin(self.linger(parser)).await;
             }
             if turn || more && self.out.is_empty() {
                 yield_now().await;
                 continue;
+            }
+            if !more && !self.guest.publishing {
+                parser.relax();
             }
             match self.wait(more).await {
                 // a tunnel's own half says nothing more
@@ -93,12 +103,18 @@ impl Connection {
                         return Ok(());
                     }
                 }
-                Event::Readable => match self.guest.line.socket.try_read(parser.space()) {
-                    Ok(0) => return Ok(()),
-                    Ok(n) => parser.filled(n),
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                    Err(e) => return Err(e),
-                },
+                Event::Readable => {
+                    let space = parser.space();
+                    match self.guest.line.socket.try_read(space) {
+                        Ok(0) => return Ok(()),
+                        Ok(n) => {
+                            let n = self.unwrap(space.get_mut(..n).unwrap_or(&mut []));
+                            parser.filled(n);
+                        }
+                        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                        Err(e) => return Err(e),
+                    }
+                }
                 Event::Writable => self.full = false,
                 Event::Media => {}
             }
@@ -117,7 +133,7 @@ impl Connection {
                     handled += 1;
                     self.guest.server.tell(|s| s.requests += 1);
                     if request.http {
-                        self.open_tunnel(&request);
+                        self.open_tunnel(&request, parser);
                         if self.tunnel.is_some() || self.carries.is_some() {
                             return false;
                         }
@@ -141,19 +157,37 @@ impl Connection {
                     }
                 }
                 Ok(Some(Item::Response(_))) => handled += 1,
-                Ok(None) => return false,
+                Ok(None) => {
+                    self.closing = self.web.as_ref().is_some_and(|web| web.is_over());
+                    return false;
+                }
                 Err(error) => self.broken(error),
             }
         }
         false
     }
 
-    /// An HTTP request: one half of a tunnel, or nothing that is served here.
-    fn open_tunnel(&mut self, request: &Request) {
+    /// What came, without what a WebSocket has around it: how much it is then.
+    fn unwrap(&mut self, bytes: &mut [u8]) -> usize {
+        let Some(web) = &mut self.web else { return bytes.len() };
+        web.read(bytes, &mut self.out, &self.guest.line)
+    }
+
+    /// An HTTP request: a WebSocket, one half of a tunnel, or nothing that is served here.
+    fn open_tunnel(&mut self, request: &Request, parser: &mut Parser) {
+        let plain = self.tunnel.is_none() && self.web.is_none();
+        if plain && websocket::is_asked(request) {
+            self.web = Web::open(request, &self.guest.server, &self.guest.line, &mut self.out).map(Box::new);
+            let mut early = parser.take_rest();
+            let n = self.unwrap(&mut early);
+            parser.feed(early.get(..n).unwrap_or(&[]));
+            self.closing |= self.web.is_none();
+            return;
+        }
         let out = self.out.urgent();
-        let half = match &self.tunnel {
-            None => self.guest.server.tunnels.open(request, &self.guest.line, out),
-            Some(_) => {
+        let half = match plain {
+            true => self.guest.server.tunnels.open(request, &self.guest.line, out),
+            false => {
                 out.extend_from_slice(refusal("400 Bad Request").as_bytes());
                 Half::Neither
             }

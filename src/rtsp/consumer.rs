@@ -20,6 +20,7 @@ use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer};
 use crate::net::sdp::Flow as Direction;
 use crate::net::sdp::emit::{self, Line};
 use crate::net::socket::Socket;
+use crate::net::websocket;
 use crate::stream::{AttachError, Close, Executor, Join, Peer, Reader, Step, Stream, Wish, bump};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -31,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A sender's report goes out this often.
 pub const REPORTS: Duration = Duration::from_secs(5);
 /// Room that an empty queue of answers may keep.
-const SPARE: usize = 2048;
+const SPARE: usize = 1024;
 /// Slices of one write; the system's bound is 1024.
 const SLICES: usize = 1000;
 /// Bytes that are sent before others have their turn.
@@ -46,6 +47,8 @@ pub struct Out {
     at: usize,
     /// Only sound is here, and it may wait until then.
     pub hold: Option<Time>,
+    /// It leaves in messages of a WebSocket: up to here the bytes are such messages.
+    web: Option<usize>,
 }
 
 impl Out {
@@ -65,21 +68,52 @@ impl Out {
         &mut self.bytes
     }
 
+    /// What comes from now on leaves in messages of a WebSocket.
+    pub fn set_web(&mut self) {
+        self.web = Some(self.bytes.len());
+    }
+
+    /// Whether it does.
+    pub fn is_web(&self) -> bool {
+        self.web.is_some()
+    }
+
+    /// Makes a message of what is not one yet.
+    fn seal(&mut self) {
+        if let Some(from) = self.web {
+            websocket::seal(&mut self.bytes, from, None);
+            self.web = Some(self.bytes.len());
+        }
+    }
+
+    /// For bytes that bring their messages' headers with them.
+    pub fn sealed(&mut self, add: impl FnOnce(&mut Vec<u8>)) {
+        self.seal();
+        add(&mut self.bytes);
+        self.web = self.web.map(|_| self.bytes.len());
+    }
+
+    /// Bytes of so many packets' headers.
+    fn heads(&self, packets: usize) -> usize {
+        packets * if self.is_web() { 20 } else { 16 }
+    }
+
     /// So many bytes have left.
     pub fn consume(&mut self, n: usize) {
         self.at += n;
         if self.is_empty() {
-            (self.at, self.hold) = (0, None);
+            (self.at, self.hold, self.web) = (0, None, self.web.map(|_| 0));
             self.bytes.clear();
             // an SDP or a large packet went through: a viewer costs little again
             if self.bytes.capacity() > SPARE {
-                self.bytes.shrink_to(SPARE / 4);
+                self.bytes = Vec::new();
             }
         }
     }
 
     /// Writes as much as the socket takes; whether that was everything.
     pub fn flush(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.seal();
         let n = socket.try_write(&[IoSlice::new(self.rest())])?;
         self.consume(n);
         Ok(n)
@@ -191,7 +225,7 @@ impl View {
         let configured = flows.packet_size.get();
         let size =
             filter.packet_size.unwrap_or(if configured == 0 { DEFAULT_PACKET_SIZE } else { configured });
-        let mut ports = Vec::new();
+        let mut ports = Vec::with_capacity(reader.len());
         for at in 0..reader.len() {
             let Some(track) = reader.track(at) else { continue };
             let flow = flows.of(track, size).map_err(|e| AttachError::Codecs {
@@ -425,10 +459,13 @@ impl View {
             out.hold = Some(until);
         }
         port.flow.with(&shown, &codec, |d| {
-            d.set_channel(channel);
-            let len = d.copy(&shown.data, &mut out.bytes);
+            // exactly: every viewer has such a buffer, and it is there as often as not
+            out.bytes.reserve_exact(shown.data.len() + 64 * d.packets);
+            d.set_way(channel, out.is_web());
+            let mut len = 0;
+            out.sealed(|bytes| len = d.copy(&shown.data, bytes));
             port.packets = port.packets.wrapping_add(d.packets as u32);
-            port.octets = port.octets.wrapping_add(len.saturating_sub(16 * d.packets) as u32);
+            port.octets = port.octets.wrapping_add(len.saturating_sub(out.heads(d.packets)) as u32);
             bump(&self.reader.viewer().stats.packets, d.packets as u64);
         });
     }
@@ -455,7 +492,8 @@ impl View {
             let begun = from;
             let data: &[u8] = &shown.data;
             port.flow.with(&shown, &codec, |d| {
-                d.set_channel(channel);
+                d.set_way(channel, out.is_web());
+                out.seal();
                 while from < d.packets {
                     let mut slices: Vec<IoSlice<'_>> = flows.take_slices();
                     if !out.is_empty() {
@@ -472,8 +510,7 @@ impl View {
                     if n < total {
                         full = true;
                         if out.is_empty() {
-                            let sent = d.follow(data, from, n - before, out.urgent());
-                            from = sent.packets;
+                            out.sealed(|rest| from = d.follow(data, from, n - before, rest).packets);
                         }
                         break;
                     }
@@ -486,7 +523,7 @@ impl View {
             })?;
             let packets = from.saturating_sub(begun);
             port.packets = port.packets.wrapping_add(packets as u32);
-            port.octets = port.octets.wrapping_add(moved.saturating_sub(16 * packets) as u32);
+            port.octets = port.octets.wrapping_add(moved.saturating_sub(out.heads(packets)) as u32);
             bump(&self.reader.viewer().stats.packets, packets as u64);
         }
         self.partial = next;

@@ -9,6 +9,7 @@ use super::message::frame_head;
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::rtp::pay::{Packetizer, PayError, Piece, Source, clock_rate};
 use crate::net::sdp::format::payload_type;
+use crate::net::websocket::{Head, Opcode};
 use crate::stream::{Shown, Track};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ const WANT: Duration = Duration::from_secs(1);
 const NUMBERED: u64 = 512;
 /// Bytes before an RTP packet that is interleaved with messages.
 pub const INTERLEAVED: usize = 4;
+/// Room before those for the header of a WebSocket's message.
+const MESSAGE: usize = 4;
 
 /// The payload type of a codec where the standard leaves it free: by codec, not by place, because a
 /// flow is the same whatever else a viewer receives.
@@ -59,6 +62,7 @@ pub struct Described {
     time: Time,
     valid: bool,
     channel: u8,
+    web: bool,
     heads: Vec<u8>,
     parts: Vec<Part>,
     codec: Option<Rc<Codec>>,
@@ -66,12 +70,20 @@ pub struct Described {
     pub packets: usize,
 }
 
+/// The header of a message with an interleaved packet of this size, behind zeros if it is short.
+fn message_head(size: u16) -> [u8; MESSAGE] {
+    let head = Head::new(Opcode::Binary, true, u64::from(size) + INTERLEAVED as u64, None);
+    let mut out = [0; MESSAGE];
+    out.iter_mut().rev().zip(head.bytes().iter().rev()).for_each(|(to, from)| *to = *from);
+    out
+}
+
 /// Where a send ended within a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Packets begun, the one that was cut among them.
     pub packets: usize,
-    /// RTP payload and header bytes of these packets.
+    /// RTP payload and header bytes of these packets, and of a WebSocket its headers.
     pub octets: usize,
 }
 
@@ -86,6 +98,7 @@ impl Described {
             let from = self.heads.len() as u32;
             if piece.begins() {
                 self.packets += 1;
+                self.heads.extend_from_slice(&message_head(piece.size));
                 self.heads.extend_from_slice(&frame_head(0, piece.size));
                 self.heads.extend_from_slice(piece.head());
             }
@@ -95,22 +108,30 @@ impl Described {
         }
     }
 
-    /// Says on which channel of its connection the next reader gets these packets.
-    pub fn set_channel(&mut self, channel: u8) {
+    /// Says how the next reader gets these packets: on which channel of its connection, and whether
+    /// each is a message of a WebSocket.
+    pub fn set_way(&mut self, channel: u8, web: bool) {
+        self.web = web;
         if self.channel == channel {
             return;
         }
         self.channel = channel;
         for part in self.parts.iter().filter(|p| p.begins) {
-            if let Some(byte) = self.heads.get_mut(part.head.start as usize + 1) {
+            if let Some(byte) = self.heads.get_mut(part.head.start as usize + MESSAGE + 1) {
                 *byte = channel;
             }
         }
     }
 
-    fn slices<'a>(&'a self, part: &Part, data: &'a [u8], skip: usize) -> (&'a [u8], &'a [u8]) {
+    fn slices<'a>(&'a self, part: &Part, data: &'a [u8], bare: bool) -> (&'a [u8], &'a [u8]) {
         let head = self.heads.get(part.head.start as usize..part.head.end as usize).unwrap_or(&[]);
-        let head = if part.begins { head.get(skip..).unwrap_or(&[]) } else { head };
+        let skip = match part.begins {
+            false => 0,
+            true if bare => MESSAGE + INTERLEAVED,
+            true if self.web => head.iter().take_while(|byte| **byte == 0).count(),
+            true => MESSAGE,
+        };
+        let head = head.get(skip..).unwrap_or(&[]);
         let from = match part.source {
             Source::Frame => data,
             Source::Extra => self.codec.as_ref().map_or(&[][..], |c| &c.extra),
@@ -142,7 +163,7 @@ impl Described {
                 }
                 packet += 1;
             }
-            let (head, body) = self.slices(part, data, 0);
+            let (head, body) = self.slices(part, data, false);
             if !head.is_empty() {
                 out.push(IoSlice::new(head));
             }
@@ -166,7 +187,7 @@ impl Described {
                 sent.packets += 1;
                 sent.octets = sent.octets.saturating_sub(INTERLEAVED);
             }
-            let (head, body) = self.slices(part, data, 0);
+            let (head, body) = self.slices(part, data, false);
             sent.octets += head.len() + body.len();
             for bytes in [head, body] {
                 let done = written.min(bytes.len());
@@ -184,7 +205,7 @@ impl Described {
     pub fn copy(&self, data: &[u8], out: &mut Vec<u8>) -> usize {
         let before = out.len();
         for part in &self.parts {
-            let (head, body) = self.slices(part, data, 0);
+            let (head, body) = self.slices(part, data, false);
             out.extend_from_slice(head);
             out.extend_from_slice(body);
         }
@@ -202,7 +223,7 @@ impl Described {
                 packet += 1;
                 count = 0;
             }
-            let (head, body) = self.slices(part, data, INTERLEAVED);
+            let (head, body) = self.slices(part, data, true);
             for bytes in [head, body] {
                 if !bytes.is_empty()
                     && let Some(place) = slices.get_mut(count)

@@ -28,7 +28,7 @@ fn packets(flow: &Flow, reader: &mut Reader) -> Vec<(u16, u32, bool, Vec<u8>)> {
         let shown = reader.frame(at).unwrap();
         let mut wire = Vec::new();
         flow.with(&shown, &codec, |d| {
-            d.set_channel(2);
+            d.set_way(2, false);
             d.copy(&shown.data, &mut wire)
         });
         drop(shown);
@@ -119,20 +119,61 @@ fn a_cut_send_keeps_the_rest_of_one_packet() {
     let Some(Step::Frame(0)) = reader.step() else { panic!() };
     let (codec, shown) = (reader.codec(0).unwrap(), reader.frame(0).unwrap());
     flow.with(&shown, &codec, |d| {
-        let mut whole = Vec::new();
-        d.copy(&shown.data, &mut whole);
-        for cut in 0..=whole.len() {
-            let (mut rest, mut got) = (Vec::new(), whole[..cut].to_vec());
-            let sent = d.follow(&shown.data, 0, cut, &mut rest);
-            assert!(rest.len() < 604);
-            got.extend(&rest);
-            let mut slices = Vec::new();
-            let end = d.gather(&shown.data, sent.packets, 1000, &mut slices);
-            assert_eq!(end, d.packets);
-            slices.iter().for_each(|s| got.extend_from_slice(s));
-            assert_eq!(got, whole, "cut at {cut}");
+        for web in [true, false] {
+            d.set_way(4, web);
+            let mut whole = Vec::new();
+            d.copy(&shown.data, &mut whole);
+            for cut in 0..=whole.len() {
+                let (mut rest, mut got) = (Vec::new(), whole[..cut].to_vec());
+                let sent = d.follow(&shown.data, 0, cut, &mut rest);
+                assert!(rest.len() < 608);
+                got.extend(&rest);
+                let mut slices = Vec::new();
+                let end = d.gather(&shown.data, sent.packets, 1000, &mut slices);
+                assert_eq!(end, d.packets);
+                slices.iter().for_each(|s| got.extend_from_slice(s));
+                assert_eq!(got, whole, "cut at {cut}");
+            }
         }
         let mut slices = Vec::new();
         assert!(d.gather(&shown.data, 0, 8, &mut slices) < d.packets);
+    });
+}
+
+/// Each packet is a message of a WebSocket, parameter sets too, which are short; what is in them is
+/// what flows without one.
+#[test]
+fn packets_are_messages_of_a_websocket() {
+    use crate::net::websocket::{Event, Reader as Frames, Side};
+    let (track, mut inlet) = track();
+    let flow = Flow::new(&track, 600, [7; 10]).unwrap();
+    put(&mut inlet, 0, true, 3000);
+    let mut reader = reader(&track, Join::Live);
+    let Some(Step::Frame(0)) = reader.step() else { panic!() };
+    let (codec, shown) = (reader.codec(0).unwrap(), reader.frame(0).unwrap());
+    flow.with(&shown, &codec, |d| {
+        let (mut plain, mut web, mut datagrams) = (Vec::new(), Vec::new(), Vec::new());
+        d.set_way(2, true);
+        d.copy(&shown.data, &mut web);
+        d.datagrams(&shown.data, |_, parts| {
+            datagrams.push(parts.iter().flat_map(|p| p.to_vec()).collect::<Vec<u8>>());
+        });
+        d.set_way(2, false);
+        d.copy(&shown.data, &mut plain);
+        assert_eq!(web[..2], [0x82, 4 + 12 + 4], "the shortest form");
+        let mut frames = Frames::new(Side::Client, 700);
+        let (mut rest, mut packets) = (&mut web[..], Vec::new());
+        while !rest.is_empty() {
+            let (used, event) = frames.read(rest).unwrap();
+            let Event::Data { at, end: true, .. } = event else { panic!("{event:?}") };
+            assert_eq!(
+                (&rest[at.start..][..2], at.len()),
+                (&[b'$', 2][..], 4 + datagrams[packets.len()].len())
+            );
+            packets.push(rest[at].to_vec());
+            rest = &mut rest[used..];
+        }
+        assert_eq!((packets.len(), packets.concat()), (d.packets, plain));
+        assert!(packets.iter().zip(&datagrams).all(|(p, d)| p[4..] == d[..]));
     });
 }

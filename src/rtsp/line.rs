@@ -23,6 +23,10 @@ pub struct Line {
     pub listener: u32,
     /// When it came.
     pub since: Time,
+    /// It has become a WebSocket.
+    pub web: Cell<bool>,
+    /// A browser's page speaks by it: that it is on this machine says nothing about whose page it is.
+    pub page: Cell<bool>,
     /// It is somebody who may be here: not the first to be closed.
     pub known: Cell<bool>,
     /// It is closed if it has not done what it owes by then.
@@ -40,6 +44,8 @@ impl Line {
             peer,
             listener,
             since: now,
+            web: Cell::new(false),
+            page: Cell::new(false),
             known: Cell::new(false),
             deadline: Cell::new(Some(now + limits::FIRST)),
             closed: Cell::new(false),
@@ -49,6 +55,11 @@ impl Line {
     /// Where it comes from, for the log.
     pub fn remote(&self) -> String {
         self.peer.remote.map_or_else(String::new, |a| a.to_string())
+    }
+
+    /// What flows by it, for the statistics.
+    pub fn protocol(&self) -> &'static str {
+        if self.web.get() { "rtsp+ws" } else { "rtsp+tcp" }
     }
 
     /// Whether it was closed from this side.

@@ -21,22 +21,22 @@ pub struct Live {
     /// Its state.
     pub session: RefCell<Session>,
     /// The viewer; none once it is over.
-    pub view: RefCell<Option<View>>,
+    pub view: RefCell<Option<Box<View>>>,
     /// The publisher; none once it is over.
-    pub ingest: RefCell<Option<Ingest>>,
+    pub ingest: RefCell<Option<Box<Ingest>>>,
     over: Cell<bool>,
     turn: Cell<u32>,
 }
 
 impl Live {
     /// A viewer's session.
-    pub fn viewing(session: Session, view: View) -> Live {
+    pub fn viewing(session: Session, view: Box<View>) -> Live {
         let (session, view, ingest) = (RefCell::new(session), RefCell::new(Some(view)), RefCell::new(None));
         Live { session, view, ingest, over: Cell::new(false), turn: Cell::new(0) }
     }
 
     /// A publisher's session.
-    pub fn publishing(session: Session, ingest: Ingest) -> Live {
+    pub fn publishing(session: Session, ingest: Box<Ingest>) -> Live {
         let (session, view, ingest) = (RefCell::new(session), RefCell::new(None), RefCell::new(Some(ingest)));
         Live { session, view, ingest, over: Cell::new(false), turn: Cell::new(0) }
     }

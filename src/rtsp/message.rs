@@ -276,6 +276,14 @@ impl Parser {
         self.buffer.get_mut(self.end..).unwrap_or(&mut [])
     }
 
+    /// Gives the buffer back if nothing is in it: most viewers say something every few seconds.
+    pub fn relax(&mut self) {
+        if self.start == self.end && self.head.is_none() {
+            (self.start, self.end, self.scanned) = (0, 0, 0);
+            self.buffer = Vec::new();
+        }
+    }
+
     /// Bytes were read into [`Parser::space`].
     pub fn filled(&mut self, n: usize) {
         self.end = self.end.saturating_add(n).min(self.buffer.len());

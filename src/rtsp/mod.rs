@@ -29,7 +29,9 @@ mod sessions;
 pub mod transport;
 mod tunnel;
 pub mod udp;
+mod upgrade;
 pub mod url;
+mod websocket;
 
 pub use message::{Headers, Item, Method, ParseError, Parser, Reply, Request, Response};
 pub use url::Url;

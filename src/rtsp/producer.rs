@@ -21,6 +21,8 @@ use futures_lite::future;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// The scheme of a camera behind a WebSocket.
+const WEB: &str = "rtsp+ws";
 /// The longest `#timeout=`, in seconds.
 const TIMEOUT_MAX: u64 = 3600;
 /// A speaker's connection is closed after this much silence.
@@ -49,29 +51,27 @@ impl Connect for Client {
     fn connect(&self, spec: Rc<SourceSpec>) -> Local<Result<Box<dyn Producer>, SourceError>> {
         let house = self.house.clone();
         Box::pin(async move {
-            let plan = plan(&spec)?;
-            let place = place(&plan.url);
-            let opened = Session::open(plan.clone(), house.clone()).await;
+            let (plan, web) = (plan(&spec)?, web(&spec)?);
+            let place = place(web.as_deref().unwrap_or(&plan.url));
+            let opened = Session::open(plan.clone(), web.clone(), house.clone()).await;
             let session = opened.map_err(|e| SourceError::Dial(format!("rtsp {place}: {e}")))?;
-            Ok(Box::new(Camera { session, plan, house, place }) as Box<dyn Producer>)
+            Ok(Box::new(Camera { session, plan, web, house, place }) as Box<dyn Producer>)
         })
     }
 
     fn check(&self, spec: &SourceSpec) -> Result<(), SourceError> {
-        plan(spec).map(|_| ())
+        plan(spec).and(web(spec)).map(|_| ())
     }
 }
 
 /// Reads a source and its options.
 fn plan(spec: &SourceSpec) -> Result<Plan, SourceError> {
     let text = |sentence: String| Err(SourceError::Text(sentence));
-    if !spec.scheme().eq_ignore_ascii_case("rtsp") {
-        return Err(SourceError::Refused(format!(
-            "{}: this build of streamd has no TLS; use rtsp:// if the camera allows it",
-            spec.scheme()
-        )));
+    let by_web = spec.scheme().eq_ignore_ascii_case(WEB);
+    if !by_web && !spec.scheme().eq_ignore_ascii_case("rtsp") {
+        return Err(no_tls(spec.scheme()));
     }
-    let Some(url) = Url::parse(spec.url()).filter(|u| !u.host.is_empty() && fits(&u.public())) else {
+    let Some(mut url) = Url::parse(spec.url()).filter(|u| !u.host.is_empty() && fits(&u.public())) else {
         return text("expected rtsp://name:password@host:port/path, special characters as %41".to_string());
     };
     // As the predecessor has it: any option takes the speaker away unless it is asked for.
@@ -94,11 +94,20 @@ fn plan(spec: &SourceSpec) -> Result<Plan, SourceError> {
         kinds = vec![Kind::Video, Kind::Audio];
     }
     let (carrier, fall_back) = match spec.param("transport") {
+        None | Some("tcp") if by_web => (Carrier::Tcp, false),
         None => (Carrier::Tcp, true),
         Some("tcp") => (Carrier::Tcp, false),
+        Some(address) if address.contains("://") && !by_web => (Carrier::Tcp, false),
+        Some(_) if by_web => {
+            return text("#transport: expected tcp or nothing, a WebSocket carries the packets".to_string());
+        }
         Some("udp") => (Carrier::Udp, true),
-        Some(other) => return text(format!("#transport={other}: expected tcp or udp")),
+        Some(other) => return text(format!("#transport={other}: expected tcp, udp or ws://host/path")),
     };
+    if by_web {
+        // inside it is an address like any other
+        url.scheme = "rtsp".to_string();
+    }
     let silence = match spec.param("timeout") {
         None => SILENCE,
         Some(value) => match value.parse() {
@@ -107,6 +116,34 @@ fn plan(spec: &SourceSpec) -> Result<Plan, SourceError> {
         },
     };
     Ok(Plan { url, role: Role::Watch, back_channel, kinds, carrier, fall_back, silence })
+}
+
+/// Where a WebSocket is that carries the source: its own address, or the one that stands behind
+/// `#transport=`, with the source's user if it has none.
+fn web(spec: &SourceSpec) -> Result<Option<Rc<Url>>, SourceError> {
+    let wrong = || SourceError::Text("expected ws://host:port/path behind #transport=".to_string());
+    if spec.scheme().eq_ignore_ascii_case(WEB) {
+        return Ok(Url::parse(spec.url()).map(Rc::new));
+    }
+    let Some(address) = spec.param("transport").filter(|t| t.contains("://")) else { return Ok(None) };
+    let mut url = Url::parse(address).filter(|u| !u.host.is_empty()).ok_or_else(wrong)?;
+    match url.scheme.as_str() {
+        "ws" => {}
+        "wss" => return Err(no_tls("#transport=wss")),
+        _ => return Err(wrong()),
+    }
+    if url.user.is_empty()
+        && let Some(camera) = Url::parse(spec.url())
+    {
+        (url.user, url.password) = (camera.user, camera.password);
+    }
+    Ok(Some(Rc::new(url)))
+}
+
+fn no_tls(what: &str) -> SourceError {
+    SourceError::Refused(format!(
+        "{what}: this build of streamd has no TLS; use rtsp:// or rtsp+ws:// if the camera allows it"
+    ))
 }
 
 fn place(url: &Url) -> String {
@@ -119,13 +156,18 @@ fn place(url: &Url) -> String {
 struct Camera {
     session: Session,
     plan: Plan,
+    web: Option<Rc<Url>>,
     house: House,
     place: String,
 }
 
 impl Producer for Camera {
     fn peer(&self) -> Peer {
-        let protocol = if self.session.is_udp() { "rtsp+udp" } else { "rtsp+tcp" };
+        let protocol = match (self.session.is_web(), self.session.is_udp()) {
+            (true, _) => "rtsp+ws",
+            (false, true) => "rtsp+udp",
+            (false, false) => "rtsp+tcp",
+        };
         Peer { format: "rtsp", protocol, remote: self.session.peer().to_string(), ..Peer::default() }
     }
 
@@ -140,7 +182,7 @@ impl Producer for Camera {
 
     fn run(self: Box<Self>, link: Link) -> Local<Result<(), SourceError>> {
         Box::pin(async move {
-            let Camera { mut session, plan, house, place } = *self;
+            let Camera { mut session, plan, web, house, place } = *self;
             let reader = link.speaker(session.tracks().len());
             let speak = async {
                 if let Some(reader) = reader {
@@ -151,7 +193,7 @@ impl Producer for Camera {
                         fall_back: false,
                         ..plan
                     };
-                    speak(reader, plan, house, link.name()).await;
+                    speak(reader, (plan, web), house, link.name()).await;
                 }
                 future::pending().await
             };
@@ -203,8 +245,8 @@ struct Line {
 }
 
 impl Line {
-    async fn open(plan: &Plan, house: &House) -> Result<Line, ClientError> {
-        let mut session = Session::open(plan.clone(), house.clone()).await?;
+    async fn open((plan, web): &(Plan, Option<Rc<Url>>), house: &House) -> Result<Line, ClientError> {
+        let mut session = Session::open(plan.clone(), web.clone(), house.clone()).await?;
         let transport = session.tracks().first().and_then(|t| t.transport.as_ref());
         let channel = transport.and_then(|t| t.interleaved).map_or(0, |(media, _)| media);
         session.play();
@@ -243,7 +285,7 @@ impl Line {
 }
 
 /// Takes what is said to the camera.
-async fn speak(mut reader: Reader, plan: Plan, house: House, name: &str) {
+async fn speak(mut reader: Reader, camera: (Plan, Option<Rc<Url>>), house: House, name: &str) {
     let mut line: Option<Line> = None;
     let mut not_before = Time::ZERO;
     let mut feed = Feed::default();
@@ -277,7 +319,7 @@ async fn speak(mut reader: Reader, plan: Plan, house: House, name: &str) {
             Some(Spoken::Frame(at)) => at,
         };
         if line.is_none() && clock::now() >= not_before {
-            match Line::open(&plan, &house).await {
+            match Line::open(&camera, &house).await {
                 Ok(opened) => line = Some(opened),
                 Err(error) => {
                     log::warn!(target: "rtsp", "{name}: nobody hears what is said: {error}");
@@ -316,19 +358,47 @@ mod tests {
         assert!(!read("rtsp://h/#transport=tcp").unwrap().fall_back);
     }
 
+    /// A camera behind a WebSocket: by an address of its own, or as the predecessor writes it.
+    #[test]
+    fn addresses_of_websockets() {
+        let both = |text: &str| {
+            let spec = SourceSpec::parse(text).unwrap();
+            (plan(&spec).unwrap(), web(&spec).unwrap().unwrap())
+        };
+        let (plan, web) = both("rtsp+ws://us%40er:pass@10.0.0.9:81/live/main?x=1");
+        assert_eq!((plan.url.public().as_str(), plan.fall_back), ("rtsp://10.0.0.9:81/live/main?x=1", false));
+        assert_eq!(
+            (web.public().as_str(), web.user.as_str()),
+            ("rtsp+ws://10.0.0.9:81/live/main?x=1", "us@er")
+        );
+        let (plan, web) =
+            both("rtsp://user:pass@10.0.0.9/axis?x#transport=ws://10.0.0.9/rtsp-over-websocket");
+        assert_eq!(plan.url.public(), "rtsp://10.0.0.9/axis?x");
+        assert_eq!(
+            (web.public().as_str(), web.password.as_str()),
+            ("ws://10.0.0.9/rtsp-over-websocket", "pass")
+        );
+    }
+
     #[test]
     fn what_cannot_be_is_said_in_a_sentence() {
         for bad in [
             "rtsp:///ch0",
             "rtsp://h:99999/",
-            "rtsp://h/#transport=ws://h/x",
+            "rtsp://h/#transport=http://h/x",
+            "rtsp://h/#transport=ws:///x",
+            "rtsp+ws:///x",
+            "rtsp+ws://h/#transport=udp",
             "rtsp://h/#timeout=0",
             "rtsp://h/#timeout=x",
             "rtsp://h/#media=smell",
         ] {
-            assert!(matches!(read(bad), Err(SourceError::Text(t)) if t.contains("expected")), "{bad}");
+            let both = SourceSpec::parse(bad).map(|spec| plan(&spec).and(web(&spec))).unwrap();
+            assert!(matches!(both, Err(SourceError::Text(t)) if t.contains("expected")), "{bad}");
         }
-        for tls in ["rtsps://h/", "rtspx://h/"] {
+        let wss = web(&SourceSpec::parse("rtsp://h/#transport=wss://h/").unwrap());
+        assert!(matches!(wss, Err(SourceError::Refused(t)) if t.contains("TLS")));
+        for tls in ["rtsps://h/", "rtspx://h/", "rtsp+wss://h/"] {
             assert!(matches!(read(tls), Err(SourceError::Refused(t)) if t.contains("TLS")), "{tls}");
         }
     }

@@ -39,7 +39,7 @@ pub struct Guest {
     /// It may send media.
     pub publishing: bool,
     /// What was described and not yet set up.
-    described: Option<View>,
+    described: Option<Box<View>>,
     /// What the peer calls itself.
     agent: String,
 }
@@ -108,7 +108,7 @@ impl Guest {
             uri: &request.uri,
             authorization: request.headers.get("Authorization"),
             address,
-            local: self.line.peer.is_here() && exempt,
+            local: self.line.peer.is_here() && exempt && !self.line.page.get(),
         };
         match keeper.check(&attempt, now) {
             Verdict::Allowed(user) => Ok(user),
@@ -150,19 +150,19 @@ impl Guest {
         query: &'a str,
         target: &'a Target,
         user: &'a User,
-    ) -> Later<'a, Result<View, Reply>> {
+    ) -> Later<'a, Result<Box<View>, Reply>> {
         Box::pin(async move {
             let filter = Filter::parse(query, &self.server.settings().default_query);
             let filter = filter.map_err(|e| refused(request, 400, &e.to_string()))?;
             let peer = stream::Peer {
                 format: "rtsp",
-                protocol: "rtsp+tcp",
+                protocol: self.line.protocol(),
                 remote: self.line.remote(),
                 agent: self.agent.clone(),
                 source: filter.source.clone().unwrap_or_default(),
             };
             let asked = filter.speaker;
-            let mut view = View::open(
+            let view = View::open(
                 &self.server.flows,
                 stream,
                 name,
@@ -181,6 +181,7 @@ impl Guest {
                 log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());
                 Reply::to(request, status)
             })?;
+            let mut view = Box::new(view);
             if (asked || target.back_channel) && user.may(Role::Talk, Some(stream.name())) {
                 let control = ["trackID=", &view.ports.len().to_string()].concat();
                 view.back = Back::find(stream, control, target.back_channel).await;
@@ -261,7 +262,7 @@ impl Guest {
         }
         // a control that was resolved as RFC 3986 has it comes without the query
         let same = |v: &View| v.name == name && (query.is_empty() || v.query == query);
-        let described = self.described.take().filter(same);
+        let described = self.described.take().filter(|v| same(v));
         let view = match described {
             Some(view) => view,
             None => self.open(request, &stream, &name, &query, target, user).await?,
@@ -304,7 +305,7 @@ impl Guest {
         let sdp = Description::parse(&text).map_err(|e| refused(request, 400, &e.to_string()))?;
         let peer = stream::Peer {
             format: "rtsp",
-            protocol: "rtsp+tcp",
+            protocol: self.line.protocol(),
             remote: self.line.remote(),
             agent: self.agent.clone(),
             source: String::new(),
@@ -313,7 +314,7 @@ impl Guest {
         let ingest = Ingest::open(&stream, &sdp, peer, filter.timeout, ssrc, now)
             .ok_or_else(|| refused(request, 415, "none of the announced codecs can be read"))?;
         let session = Session::new(random::bytes(), self.session_peer(user), &name, Mode::Record, now);
-        let live = Rc::new(Live::publishing(session, ingest));
+        let live = Rc::new(Live::publishing(session, Box::new(ingest)));
         if !self.server.senders.sessions.add(&live) {
             return Err(Reply::to(request, 453));
         }

@@ -407,7 +407,10 @@ impl Session {
         let track = Track { index, transport };
         match at.and_then(|at| self.tracks.get_mut(at)) {
             Some(old) => *old = track,
-            None => self.tracks.push(track),
+            None => {
+                self.tracks.reserve_exact(1);
+                self.tracks.push(track);
+            }
         }
         if self.base.is_empty() {
             // told back as it was asked, whatever the client made of the base

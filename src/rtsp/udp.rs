@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, setsockopt, sockopt,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -24,29 +24,44 @@ const TRIES: u32 = 64;
 /// Bytes of the sending socket's queue: a key frame for a few receivers.
 const QUEUE: usize = 512 * 1024;
 
-/// One packet as slices.
-pub struct Parts<'a> {
-    slices: [IoSlice<'a>; 8],
-    len: usize,
+/// Segments that the system cuts one message into, and the bytes of such a message.
+const SEGMENTS: usize = 44;
+const SEGMENTED: usize = 60_000;
+
+/// Packets as slices, all in one list.
+#[derive(Default)]
+pub struct Packets<'a> {
+    slices: Vec<IoSlice<'a>>,
+    /// Where each packet's slices end, and its bytes.
+    ends: Vec<(usize, usize)>,
 }
 
-impl<'a> Parts<'a> {
-    /// Copies the list of slices, not what they point to.
-    pub fn new(list: &[IoSlice<'a>]) -> Parts<'a> {
-        let mut slices = [IoSlice::new(&[]); 8];
-        slices.iter_mut().zip(list).for_each(|(to, from)| *to = *from);
-        Parts { slices, len: list.len().min(8) }
+impl<'a> Packets<'a> {
+    /// Adds a packet: copies the list of slices, not what they point to.
+    pub fn push(&mut self, list: &[IoSlice<'a>]) {
+        self.slices.extend_from_slice(list);
+        self.ends.push((self.slices.len(), list.iter().map(|s| s.len()).sum()));
     }
 
-    /// Bytes of the packet.
-    pub fn size(&self) -> usize {
-        self.as_ref().iter().map(|s| s.len()).sum()
+    /// Bytes of all packets.
+    pub fn bytes(&self) -> usize {
+        self.ends.iter().map(|e| e.1).sum()
     }
-}
 
-impl<'a> AsRef<[IoSlice<'a>]> for Parts<'a> {
-    fn as_ref(&self) -> &[IoSlice<'a>] {
-        self.slices.get(..self.len).unwrap_or(&[])
+    /// The messages to be sent to each destination. With `segment`, neighbours of that size, and a
+    /// shorter one behind them, go as one message that the system cuts again.
+    fn messages(&self, segment: usize) -> Vec<&[IoSlice<'a>]> {
+        let mut messages = Vec::with_capacity(self.ends.len());
+        let (mut from, mut to, mut count, mut bytes, mut open) = (0, 0, 0, 0, false);
+        for &(end, size) in &self.ends {
+            if !(open && size <= segment && count < SEGMENTS && bytes + size <= SEGMENTED) {
+                messages.extend(self.slices.get(from..to).filter(|m| !m.is_empty()));
+                (from, count, bytes) = (to, 0, 0);
+            }
+            (to, count, bytes, open) = (end, count + 1, bytes + size, size == segment);
+        }
+        messages.extend(self.slices.get(from..to).filter(|m| !m.is_empty()));
+        messages
     }
 }
 
@@ -59,6 +74,10 @@ pub struct Udp {
     /// Sends to groups, and how far they reach.
     group: Option<(UdpSocket, u8)>,
     headers: RefCell<Option<MultiHeaders<SockaddrStorage>>>,
+    /// The system cuts messages into packets (since Linux 4.18), as far as is known; and at how many
+    /// bytes it was told to, for the sockets of receivers and of groups.
+    cuts: Cell<bool>,
+    cut_at: [Cell<usize>; 2],
 }
 
 impl Udp {
@@ -85,6 +104,8 @@ impl Udp {
                             v6: ip.is_ipv6(),
                             group: None,
                             headers: RefCell::new(None),
+                            cuts: Cell::new(true),
+                            cut_at: Default::default(),
                         });
                     }
                     Err(e) => last = e,
@@ -135,31 +156,41 @@ impl Udp {
     }
 
     /// Sends every packet to every destination, in as few calls as can be. Gives the calls made.
-    pub fn send(&self, packets: &[Parts<'_>], to: &[Option<SockaddrStorage>], group: bool) -> usize {
+    pub fn send(&self, packets: &Packets<'_>, to: &[Option<SockaddrStorage>], group: bool) -> usize {
         let socket = match &self.group {
             Some((socket, _)) if group => socket,
             _ => self.rtp.get_ref(),
         };
-        let total = packets.len() * to.len();
+        let mut segment = self.segment(packets, socket, group);
+        let mut messages = packets.messages(segment);
         let (mut at, mut calls, mut refusals) = (0, 0, 0);
         let mut headers = self.headers.borrow_mut();
         let headers = headers.get_or_insert_with(|| MultiHeaders::preallocate(BATCH, None));
         let none: [ControlMessage<'_>; 0] = [];
-        let mut addresses: Vec<Option<SockaddrStorage>> = Vec::with_capacity(total.min(BATCH));
-        while at < total && !packets.is_empty() {
-            let count = (total - at).min(BATCH);
+        let mut addresses: Vec<Option<SockaddrStorage>> = Vec::new();
+        while at < messages.len() * to.len() {
+            let index = at..(at + BATCH).min(messages.len() * to.len());
             addresses.clear();
-            let index = at..at + count;
-            addresses.extend(index.clone().map(|i| to.get(i / packets.len()).copied().flatten()));
-            let slices = index.filter_map(|i| packets.get(i % packets.len()));
+            addresses.extend(index.clone().map(|i| to.get(i / messages.len()).copied().flatten()));
+            let slices = index.filter_map(|i| messages.get(i % messages.len()));
             calls += 1;
             let fd = socket.as_raw_fd();
             match sendmmsg(fd, headers, slices, &addresses, none, MsgFlags::MSG_DONTWAIT) {
                 Ok(sent) => at += sent.count().max(1),
                 Err(Errno::EINTR) => {}
+                Err(Errno::EINVAL | Errno::EIO | Errno::EMSGSIZE | Errno::EOPNOTSUPP) if segment != 0 => {
+                    // a system or a device that cannot cut: from the first packet of this destination
+                    // on it is done as ever
+                    let destination = at / messages.len();
+                    self.cuts.set(false);
+                    self.cut(socket, group, 0);
+                    segment = 0;
+                    messages = packets.messages(0);
+                    at = destination * messages.len();
+                }
                 Err(_) => {
                     // the rest of the frame is lost for this destination, and for no other
-                    at = (at / packets.len() + 1) * packets.len();
+                    at = (at / messages.len() + 1) * messages.len();
                     refusals += 1;
                     if refusals > to.len() {
                         break;
@@ -168,6 +199,32 @@ impl Udp {
             }
         }
         calls
+    }
+
+    /// At how many bytes the system is to cut messages of these packets; 0 if it does not.
+    fn segment(&self, packets: &Packets<'_>, socket: &UdpSocket, group: bool) -> usize {
+        let most = packets.ends.iter().map(|e| e.1).max().unwrap_or(0);
+        let neighbours = packets.ends.windows(2).any(|w| matches!(w, [a, b] if a.1 == most && b.1 <= most));
+        let [own, groups] = &self.cut_at;
+        let now = if group { groups.get() } else { own.get() };
+        if !self.cuts.get() {
+            return 0;
+        }
+        // what goes alone must not be cut either
+        if neighbours && now != most || now < most && now != 0 {
+            self.cut(socket, group, if neighbours { most } else { 0 });
+        }
+        if neighbours && self.cuts.get() { most } else { 0 }
+    }
+
+    fn cut(&self, socket: &UdpSocket, group: bool, at: usize) {
+        let done = setsockopt(socket, sockopt::UdpGsoSegment, &(at as i32));
+        if done.is_err() {
+            self.cuts.set(false);
+        }
+        let [own, groups] = &self.cut_at;
+        let place = if group { groups } else { own };
+        place.set(if done.is_ok() { at } else { 0 });
     }
 
     /// Hands over what comes, with where it is from; until that says no.
@@ -190,6 +247,67 @@ impl Udp {
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(YIELD_MESSAGES) {
                 yield_now().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(list: &[usize], segment: usize) -> Vec<(usize, usize)> {
+        let bytes = vec![0; 3000];
+        let mut packets = Packets::default();
+        for &size in list {
+            packets.push(&[IoSlice::new(&bytes[..12]), IoSlice::new(&bytes[12..size])]);
+        }
+        assert_eq!(packets.bytes(), list.iter().sum::<usize>());
+        let messages = packets.messages(segment);
+        messages.iter().map(|m| (m.len() / 2, m.iter().map(|s| s.len()).sum())).collect()
+    }
+
+    #[test]
+    fn neighbours_of_one_size_go_as_one_message() {
+        assert_eq!(sizes(&[30, 20, 1400, 1400, 500], 1400), [(1, 30), (1, 20), (3, 3300)]);
+        assert_eq!(sizes(&[1400, 1400, 500, 1400, 7 + 12], 1400), [(3, 3300), (2, 1419)]);
+        assert_eq!(sizes(&[30, 20], 0), [(1, 30), (1, 20)]);
+        assert_eq!(sizes(&[1400, 1400], 0), [(1, 1400), (1, 1400)]);
+        assert!(sizes(&[], 1400).is_empty());
+        let many = sizes(&[1400; 100], 1400);
+        assert!(many.iter().all(|m| m.1 <= 65_507) && many.iter().map(|m| m.0).sum::<usize>() == 100);
+    }
+
+    /// What receivers get has to be the same whoever cuts it, in whatever order frames come.
+    #[test]
+    fn packets_arrive_as_they_are() {
+        let udp = Udp::open(0).unwrap();
+        let receivers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let to = receivers.each_ref().map(|r| {
+            r.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+            let port = r.local_addr().unwrap().port();
+            Some(SockaddrStorage::from(udp.destination(IpAddr::V4(Ipv4Addr::LOCALHOST), port)))
+        });
+        let bytes: Vec<u8> = (0..3000).map(|i| i as u8).collect();
+        for cuts in [true, false] {
+            udp.cuts.set(cuts);
+            for list in [&[20, 1400, 1400, 700][..], &[172], &[1000, 1000, 1000], &[1300], &[50, 900]] {
+                let mut packets = Packets::default();
+                for (n, &size) in list.iter().enumerate() {
+                    packets.push(&[
+                        IoSlice::new(&bytes[n..n + 12]),
+                        IoSlice::new(&bytes[100 + n..100 + n + size - 12]),
+                    ]);
+                }
+                udp.send(&packets, &to, false);
+                for receiver in &receivers {
+                    for (n, &size) in list.iter().enumerate() {
+                        let mut came = [0; 2048];
+                        assert_eq!(receiver.recv(&mut came).unwrap(), size, "{list:?}");
+                        assert_eq!(came[..12], bytes[n..n + 12]);
+                        assert_eq!(came[12..size], bytes[100 + n..100 + n + size - 12]);
+                    }
+                }
             }
         }
     }

@@ -27,6 +27,7 @@ pub mod source;
 pub mod tlv8;
 pub mod uri;
 pub mod wav;
+pub mod websocket;
 
 mod video;
 
@@ -65,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tlv8", run: tlv8::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "uri", run: uri::run, memory: |d| 8 * 1024 + 100 * d.len() },
     Target { name: "wav", run: wav::run, memory: |d| 8 * 1024 + 4 * d.len() },
+    Target { name: "websocket", run: websocket::run, memory: |d| 32 * 1024 + 160 * d.len() },
 ];
 
 /// Cuts bytes into pieces of 1 to `most`, by a seed.

@@ -31,15 +31,21 @@ fn hubsim_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hubsim")
 }
 
+/// How the simulator is called. Bounds of its own are for a camera that has nothing else to do.
+fn call(streamd: &Streamd, part: &str, more: &[&str]) -> Vec<String> {
+    let path = |name: &str| streamd.folder.path(name).to_str().unwrap().to_owned();
+    let script = hubsim_folder().join("hubsim.mjs").to_str().unwrap().to_owned();
+    let mut args = vec![script, part.to_owned(), "--port".into(), port(streamd).to_string()];
+    args.extend(["--pin", PIN, "--patience", "10", "--state"].map(str::to_owned));
+    args.extend([path("hub.json"), "--out".into(), path("seen.mp4")]);
+    args.extend(more.iter().map(|more| (*more).to_owned()));
+    args
+}
+
 /// One part of the simulator's; its report is kept beside the build.
 fn hubsim(streamd: &Streamd, part: &str, more: &[&str]) -> Value {
-    let script = hubsim_folder().join("hubsim.mjs");
-    let (port, state) = (port(streamd).to_string(), streamd.folder.path("hub.json"));
-    // bounds of the simulator's own are for a camera that has nothing else to do
-    let mut args = vec![script.to_str().unwrap(), part, "--port", &port, "--pin", PIN, "--patience", "10"];
-    let out = streamd.folder.path("seen.mp4");
-    args.extend(["--state", state.to_str().unwrap(), "--out", out.to_str().unwrap()]);
-    args.extend(more);
+    let args = call(streamd, part, more);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let run = tool("node", &args, "");
     let name = format!("hubsim-{part}.json");
     std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), &run.out).unwrap();
@@ -149,6 +155,56 @@ fn pairings_and_settings_survive_a_kill() {
     streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
     hubsim(&streamd, "verify", &[]);
     assert_eq!(int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "paired"), 1);
+}
+
+/// Whether the simulator believes to be paired.
+fn hub_is_paired(streamd: &Streamd) -> bool {
+    let state = std::fs::read(streamd.folder.path("hub.json")).unwrap_or_default();
+    parse(&state).is_ok_and(|state| state.get("pairing").is_some_and(|p| !p.members().is_empty()))
+}
+
+/// The plug is pulled thirty times while somebody pairs, shares or removes: whoever was told to be in is
+/// in, whoever was told to be out is out, nobody is half in, and the camera can always be reached.
+#[test]
+fn a_pulled_plug_leaves_every_pairing_whole_or_absent() {
+    let mut streamd = Streamd::start(&config(0, "off", ""));
+    let mut random = 0x9e37_79b9u32;
+    for round in 0..30 {
+        let paired = hub_is_paired(&streamd);
+        let part = match (paired, round % 3) {
+            (false, _) => "pair",
+            (true, 2) => "unpair",
+            (true, _) => "pairings",
+        };
+        let mut hub = Command::new("node");
+        hub.args(call(&streamd, part, &[]));
+        hub.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut hub = Guard(hub.spawn().unwrap());
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        pause(u64::from(100 + random % 1200));
+        streamd.child.kill().unwrap();
+        streamd.ended();
+        wait_until("the simulator to give up", || hub.0.try_wait().unwrap().is_some());
+        streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+        let there = int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "paired");
+        assert!(!streamd.log().contains("paired anew"), "round {round}, {part}: the book is damaged");
+        match (part, hub_is_paired(&streamd)) {
+            ("pairings", _) => assert!((1..=16).contains(&there), "round {round}: {there}"),
+            ("pair", true) => assert_eq!(there, 1, "round {round}"),
+            // it was not told any more that it is in, or that it is out
+            ("pair", false) => assert!(there <= 1, "round {round}: {there}"),
+            (_, true) => assert!(there <= 16, "round {round}: {there}"),
+            (_, false) => assert_eq!(there, 0, "round {round}"),
+        }
+        if hub_is_paired(&streamd) && there > 0 {
+            hubsim(&streamd, "verify", &[]);
+        } else {
+            streamd.local("DELETE", "/api/homekit?id=cam", "");
+            let _ = std::fs::remove_file(streamd.folder.path("hub.json"));
+        }
+    }
 }
 
 /// Started by the simulator; told to end when dropped.

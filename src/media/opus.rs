@@ -211,12 +211,10 @@ pub fn frames<'a>(packet: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> Result<Pa
     if parsed.toc.code() == 3 {
         let (&count, tail) = rest.split_first().ok_or(Error::Count)?;
         rest = tail;
-        while count & 0x40 != 0 {
+        let mut padded = count & 0x40 != 0;
+        while padded {
             let (&more, tail) = rest.split_first().ok_or(Error::Length)?;
-            rest = tail;
-            if more != 255 {
-                break;
-            }
+            (rest, padded) = (tail, more == 255);
         }
         rest = rest.get(..rest.len().saturating_sub(parsed.padding)).unwrap_or_default();
         equal = count & 0x80 == 0;

@@ -39,10 +39,11 @@ impl Ntp {
     /// Now, for a sender's report. Without the time of day, time since the start of the machine is as
     /// good for lips.
     pub fn of(now: Time, wall: Option<u64>) -> Ntp {
-        Ntp(wall.map_or_else(
-            || now.ticks(1) << 32 | (now.nanos() % 1_000_000_000 << 32) / 1_000_000_000,
-            clock::ntp,
-        ))
+        let start = || {
+            let part = now.nanos() % 1_000_000_000;
+            (now.ticks(1) << 32) | ((part << 32) / 1_000_000_000)
+        };
+        Ntp(wall.map_or_else(start, clock::ntp))
     }
 
     /// Nanoseconds since 1970; zero for times before.

@@ -142,35 +142,32 @@ impl Work {
         let mut session = shared.session.borrow_mut();
         // never awaited and never called back with it: everything below is synchronous
         let mut desk = desk.borrow_mut();
-        loop {
-            let now = clock::now();
-            if let Phase::Over(why) = session.phase() {
-                self.leave(now, &mut session, &mut desk);
-                return Poll::Ready(why);
-            }
-            self.follow(now, &mut session);
-            self.receive(cx, now, &mut session);
-            self.find(cx, now, &mut session);
-            while let Some(due) = session.due(now) {
-                if let Due::Report(leg) = due {
-                    self.report(leg, now, false, &mut session, &mut desk);
-                }
-            }
-            let more = self.pump(cx, now, &mut session, &mut desk);
-            if matches!(session.phase(), Phase::Over(_)) {
-                continue;
-            }
-            if more || self.unread.contains(&true) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let times = [session.deadline(), self.pause, self.again, self.sound_again];
-            let Some(at) = times.into_iter().flatten().min() else { return Poll::Pending };
-            self.timer = Timer::after(at.since(clock::now()));
-            if Pin::new(&mut self.timer).poll(cx).is_pending() {
-                return Poll::Pending;
+        let now = clock::now();
+        self.follow(now, &mut session);
+        self.receive(cx, now, &mut session);
+        self.find(cx, now, &mut session);
+        while let Some(due) = session.due(now) {
+            if let Due::Report(leg) = due {
+                self.report(leg, now, false, &mut session, &mut desk);
             }
         }
+        let more = self.pump(cx, now, &mut session, &mut desk);
+        if let Phase::Over(why) = session.phase() {
+            for leg in [Leg::Video, Leg::Audio] {
+                self.report(leg, now, true, &mut session, &mut desk);
+            }
+            return Poll::Ready(why);
+        }
+        let times = [session.deadline(), self.pause, self.again, self.sound_again];
+        let due = times.into_iter().flatten().min().is_some_and(|at| {
+            self.timer = Timer::after(at.since(clock::now()));
+            Pin::new(&mut self.timer).poll(cx).is_ready()
+        });
+        // whatever is due already: others have their turn first
+        if due || more || self.unread.contains(&true) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     /// Begins, pauses or goes on as the viewer wishes.
@@ -436,13 +433,6 @@ impl Work {
         }
     }
 
-    /// The last words.
-    fn leave(&mut self, now: Time, session: &mut Session, desk: &mut Desk) {
-        for leg in [Leg::Video, Leg::Audio] {
-            self.report(leg, now, true, session, desk);
-        }
-    }
-
     /// Sends what there is; whether there is more, but others come first.
     fn pump(&mut self, cx: &mut Context<'_>, now: Time, session: &mut Session, desk: &mut Desk) -> bool {
         if session.phase() != Phase::Live {
@@ -487,7 +477,7 @@ impl Work {
                     match sent {
                         Sent::Whole => reader.done(at),
                         Sent::More => {
-                            self.pause = Some(now + PAUSE);
+                            self.pause = Some(clock::now() + PAUSE);
                             break;
                         }
                         Sent::Full => {

@@ -6,6 +6,8 @@
 //! first two rounds is computed once for 256 blocks. A table can be watched through the cache by
 //! whoever runs code on the same core; on a camera that one can read the pictures themselves, and the
 //! keys die with their viewer.
+// blocks of fixed length: an index is a constant, or a byte into 256 words
+#![allow(clippy::indexing_slicing)]
 
 /// Column (2s, s, s, 3s) of the mixed S-box; the other three are rotations of it.
 static TABLE: [u32; 256] = table();

@@ -148,7 +148,7 @@ fn pairings_and_settings_survive_a_kill() {
     let restart = streamd.folder.write("restart", again);
     let restart = format!("sh {}", restart.display());
     let second = Second(streamd.folder.path("pid"));
-    hubsim(&streamd, "persist", &["--restart", &restart, "--no-record"]);
+    hubsim(&streamd, "persist", &["--restart", &restart, "--no-record", "--settle", "5"]);
     let _ = streamd.child.wait();
     drop(second);
     // and a third, which ends in good order, still knows whom it serves

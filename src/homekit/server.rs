@@ -441,7 +441,8 @@ async fn connection(server: &Rc<Server>, line: &Rc<Line>, local: IpAddr) {
     let mut session = Session::new(line.id, local, &server.accessory.borrow());
     let mut buffer = [0; HOMEKIT_READ];
     let (mut next, mut turns) = (None, 0u32);
-    while !line.closed.get() {
+    // what has been done is brought to its end also where nobody waits for the answer any more
+    while next.is_some() || !line.closed.get() {
         let step = match next.take() {
             Some(step) => step,
             None => server.with(|a, c| session.step(a, c, Instant::now(), &mut random)),

@@ -145,7 +145,7 @@ pub const HOMEKIT_WRITE_TIME: Duration = Duration::from_secs(20);
 /// How long a picture may take; beyond it the controller gets none. It waits for no more than ten.
 pub const HOMEKIT_SNAPSHOT_TIME: Duration = Duration::from_secs(8);
 /// Between two writes of values to flash; what changes meanwhile is written together.
-pub const HOMEKIT_SAVE_PAUSE: Duration = Duration::from_secs(1);
+pub const HOMEKIT_SAVE_PAUSE: Duration = Duration::from_millis(250);
 /// Before values that could not be written are tried again.
 pub const HOMEKIT_SAVE_RETRY: Duration = Duration::from_secs(30);
 

@@ -29,6 +29,12 @@ use std::future::ready;
 use std::io::Write;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// How long the last write may take: big numbers may be computed before it.
+const LAST: Duration = Duration::from_secs(5);
+/// Bytes of a text that an accessory shows.
+const LONGEST: usize = 64;
 
 /// A stream that is an accessory.
 pub(super) struct Home {
@@ -38,18 +44,28 @@ pub(super) struct Home {
     /// The name of its book.
     book: String,
     store: Option<state::Store>,
+    slow: Rc<Worker>,
     _listening: Listening,
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // what the worker has not written yet is written now: the program may be about to end
+        // what the worker has not written yet is written now, for the program may be about to end; and
+        // after what waits there already
         let bytes = self.server.stop();
-        if let Some(store) = &self.store
-            && let Err(e) = store.write(&self.book, VERSION, &bytes)
-        {
-            log::error!(target: "homekit", "{}: {e}", self.stream);
+        let Some(store) = self.store.take() else { return };
+        let (done, written) = std::sync::mpsc::channel();
+        let name = std::mem::take(&mut self.book);
+        let last = self.slow.run(move || {
+            if let Err(e) = store.write(&name, VERSION, &bytes) {
+                log::error!(target: "homekit", "{e}");
+            }
+            let _ = done.send(());
+        });
+        if written.recv_timeout(LAST).is_err() {
+            log::error!(target: "homekit", "{}: the last changes may not have been kept", self.stream);
         }
+        drop(last);
     }
 }
 
@@ -225,7 +241,8 @@ impl Homekit {
             program.fault("homekit", format!("homekit.{stream}: it cannot be found: {e}"));
         }
         program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {stream}"));
-        Ok(Home { stream: stream.to_owned(), port, server, book: name, store, _listening: listening })
+        let slow = program.slow.clone();
+        Ok(Home { stream: stream.to_owned(), port, server, book: name, store, slow, _listening: listening })
     }
 
     fn responder(&self, program: &Rc<Program>, config: &Config) -> Rc<Responder> {
@@ -268,7 +285,11 @@ fn category(text: &str) -> Result<u8, String> {
 }
 
 fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings {
-    let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    let or = |text: &str, other: &str| {
+        let text = if text.is_empty() { other } else { text };
+        let end = text.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|&end| end <= LONGEST).last();
+        text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+    };
     // where no Opus can be made, sound is not announced
     let sound = cfg!(feature = "opus") && row.live;
     let shape = Shape {

@@ -8,6 +8,7 @@ mod ctl;
 mod devices;
 pub mod help;
 pub mod log;
+mod memory;
 pub mod modules;
 mod probe;
 pub mod program;

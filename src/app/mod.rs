@@ -10,6 +10,7 @@ pub mod help;
 #[cfg(feature = "homekit")]
 mod homekit;
 pub mod log;
+mod memory;
 pub mod modules;
 mod probe;
 pub mod program;

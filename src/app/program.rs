@@ -4,6 +4,7 @@
 use super::config::keys::Address;
 use super::config::{Config, Loaded, World, diff, load};
 use super::log as logging;
+use super::memory;
 use super::state::{self, Store};
 use crate::media::{Kind, Time};
 use crate::motion::{Bus, Event, What};
@@ -15,6 +16,7 @@ use crate::net::socket::Listener;
 use crate::net::users::{Door, Role, Roles, User, Users};
 use crate::net::worker::Worker;
 use crate::stream::{Bounds, Executor, Hall, Holder, SourceSpec, Wish};
+use async_task::Task;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -77,6 +79,8 @@ pub struct Program {
     pub executor: Executor,
     /// Streams.
     pub hall: Rc<Hall>,
+    /// Keeps `memory.limit`, if there is one.
+    governor: RefCell<Option<Task<()>>>,
     /// Events.
     pub bus: Rc<Bus>,
     /// Who may do what.
@@ -156,6 +160,7 @@ impl Program {
         Rc::new(Program {
             executor,
             hall,
+            governor: RefCell::default(),
             bus,
             keeper,
             router,
@@ -216,6 +221,7 @@ impl Program {
     pub fn start(self: &Rc<Program>) {
         let config = self.loaded().config.clone();
         self.limits.track.set(config.memory.track);
+        self.set_memory(&config);
         self.set_users(&config);
         for stream in &config.streams {
             self.set_stream(&config, &stream.name);
@@ -461,9 +467,21 @@ impl Program {
         Ok(())
     }
 
+    /// Begins to keep `memory.limit`, or ceases to.
+    fn set_memory(self: &Rc<Program>, config: &Config) {
+        let limit = config.memory.limit;
+        let task = (limit > 0).then(|| self.executor.spawn(memory::govern(Rc::downgrade(self), limit)));
+        drop(self.governor.replace(task));
+        if limit == 0 {
+            self.hall.set_short(false);
+            self.hall.tracks().iter().for_each(|track| track.set_cap(usize::MAX));
+        }
+    }
+
     /// Goes over to another configuration; only what changed restarts.
     pub fn apply(self: &Rc<Program>, loaded: Loaded) {
         let changes = diff::diff(&self.loaded().config, &loaded.config);
+        let limit = self.loaded().config.memory.limit;
         for problem in &loaded.problems {
             tell(problem);
         }
@@ -471,6 +489,9 @@ impl Program {
         logging::set_secrets(loaded.secrets.clone());
         self.loaded.replace(loaded);
         self.limits.track.set(config.memory.track);
+        if config.memory.limit != limit {
+            self.set_memory(&config);
+        }
         if changes.touches("log") {
             configure_log(&config);
         }

@@ -176,7 +176,7 @@ impl Guest {
                 let status = match error {
                     AttachError::NoSource | AttachError::Codecs { .. } => 404,
                     AttachError::Sources(_) => 503,
-                    AttachError::Full(_) | AttachError::Busy => 453,
+                    AttachError::Full(_) | AttachError::Memory | AttachError::Busy => 453,
                 };
                 log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());
                 Reply::to(request, status)

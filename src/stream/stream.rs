@@ -57,6 +57,8 @@ pub enum AttachError {
     },
     /// The bound on viewers of a stream is reached.
     Full(usize),
+    /// `memory.limit` is reached.
+    Memory,
     /// Somebody else speaks.
     Busy,
 }
@@ -81,6 +83,7 @@ impl fmt::Display for AttachError {
                 write!(f, "streams: codecs not matched: {offered} => {wanted}")
             }
             AttachError::Full(n) => write!(f, "streams: {n} viewers are the most that one stream serves"),
+            AttachError::Memory => f.write_str("streams: memory.limit is reached, nobody new is let in"),
             AttachError::Busy => f.write_str("streams: somebody else speaks to this camera"),
         }
     }
@@ -208,6 +211,9 @@ impl Stream {
         if self.viewers().len() >= self.max_viewers {
             return Err(AttachError::Full(self.max_viewers));
         }
+        if self.context.short.get() {
+            return Err(AttachError::Memory);
+        }
         let viewer = Rc::new(Viewer::new(self.next_id(), peer));
         self.viewers.borrow_mut().push(Rc::downgrade(&viewer));
         Ok(viewer)
@@ -223,6 +229,9 @@ impl Stream {
     ) -> Result<Reader, AttachError> {
         if self.viewers().len() >= self.max_viewers {
             return Err(AttachError::Full(self.max_viewers));
+        }
+        if self.context.short.get() {
+            return Err(AttachError::Memory);
         }
         let found = self.find(wishes, &peer.source).await?;
         let viewer = self.enter(peer)?;

@@ -7,7 +7,14 @@
 //!   homekit cipher PACKETS    only locks that many packets, for whoever counts its instructions
 //!
 //! The stream: 25 pictures a second of 10 kB, the first of each 50 a key frame of 50 kB.
-#![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::float_arithmetic
+)]
 
 use nix::sys::socket::SockaddrStorage;
 use nix::time::{ClockId, clock_gettime};

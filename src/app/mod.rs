@@ -6,6 +6,7 @@ pub mod args;
 pub mod config;
 mod ctl;
 mod devices;
+mod discovery;
 pub mod help;
 #[cfg(feature = "homekit")]
 mod homekit;

@@ -72,6 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         shape: Shape { doorbell: true, speaker: false, ..Shape::LIVE_ONLY },
         sizes: SIZES.to_vec(),
         prebuffer_ms: 4000,
+        third_party: true,
     };
     if !book.is_paired() {
         let code = book.identity.code;

@@ -255,6 +255,7 @@ targets! {
     rtsp: 3_000,
     sdp: 3_000,
     source: 20_000,
+    srtp: 1_000,
     tlv8: 10_000,
     uri: 20_000,
     wav: 20_000,

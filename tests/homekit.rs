@@ -8,6 +8,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use streamd::app::state::{Flash, Found, Store};
+use streamd::homekit::pairing::book::Book;
 use support::*;
 
 const PIN: &str = "031-45-154";
@@ -67,22 +69,55 @@ fn the_simulator_is_right_about_itself() {
     assert_eq!(run.code, 0, "{}{}", run.out, run.err);
 }
 
-/// From the box to the wall and back into the box.
+/// A bell's whole life: from the box to the wall, everything that a home does with it and that strangers
+/// try, a pulled plug, and back into the box.
 #[test]
-fn a_hub_pairs_uses_and_leaves_the_camera() {
-    let streamd = Streamd::start(&config(0, "off", ""));
-    for part in ["negative-unpaired", "pair", "verify", "db", "chars", "snapshot", "negative", "pairings"] {
-        hubsim(&streamd, part, &[]);
+#[cfg(feature = "opus")]
+fn a_hub_lives_with_the_camera() {
+    let mut streamd = Streamd::start(&config(0, "off", ", speaker: true, category_id: doorbell"));
+    // the simulator kills it; we start it again with the same arguments
+    let again = format!(
+        "kill -9 {0}\n\
+         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
+         (exec '{PROGRAM}' -c '{1}' </dev/null >/dev/null 2>>'{2}') & echo $! >'{3}'",
+        streamd.pid(),
+        streamd.folder.path("streamd.yaml").display(),
+        streamd.folder.path("log").display(),
+        streamd.folder.path("pid").display(),
+    );
+    let restart = format!("sh {}", streamd.folder.write("restart", again).display());
+    let tell = |event: &str| {
+        let socket = streamd.socket();
+        format!("curl -fsS -m 50 -X POST --unix-socket {} 'http://camera/api/{event}'", socket.display())
+    };
+    let (ring, moves, rests) = (
+        tell("homekit/doorbell?id=cam"),
+        tell("events?type=motion&src=cam&on=true"),
+        tell("events?type=motion&src=cam&on=false"),
+    );
+    let second = Second(streamd.folder.path("pid"));
+    let more = ["--talkback", "--slow", "--live-seconds", "4", "--no-record", "--settle", "5"];
+    let commands = ["--ring", &ring, "--trigger", &moves, "--trigger-off", &rests, "--restart", &restart];
+    let report = hubsim(&streamd, "all", &[&more[..], &commands].concat());
+    // what the simulator would only have us warned of
+    for must in ["bell.once", "live.rtcp-silence", "live.session-closed", "live.second.rtp", "persist.up"] {
+        let check = items(&report, "checks").iter().find(|c| text(c, "id") == must);
+        assert_eq!(check.map(|c| text(c, "status")), Some("pass"), "{must}: {check:?}");
     }
-    hubsim(&streamd, "unpair", &[]);
+    let _ = streamd.child.wait();
+    drop(second);
+    // and a third, which ends in good order, is as it was in the box
+    streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
     let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
     assert_eq!((int(&home, "paired"), text(&home, "setup_code")), (0, PIN));
 }
 
 /// What a camera does not do it does not announce, and the rest is whole.
 #[test]
-fn a_camera_that_only_shows_or_only_records_is_one() {
-    for (shape, keys) in [("shows", "hksv: false"), ("records", "hksv: true, live: false")] {
+fn a_camera_that_shows_records_or_both_is_one() {
+    for (shape, keys) in
+        [("shows", "hksv: false"), ("records", "hksv: true, live: false"), ("both", "hksv: true")]
+    {
         let streamd = Streamd::start(&config(0, "off", "").replace("hksv: true", keys));
         for part in ["pair", "db", "chars", "pairings"] {
             hubsim(&streamd, part, &["--shape", shape]);
@@ -122,39 +157,52 @@ fn a_home_is_told_that_the_camera_has_changed() {
     assert_eq!(number(&streamd), 4);
 }
 
-/// A telephone looks and talks, a second one at the same time.
-#[test]
-#[cfg(feature = "opus")]
-fn a_hub_watches_and_talks() {
-    let streamd = Streamd::start(&config(0, "off", ", speaker: true"));
-    hubsim(&streamd, "pair", &[]);
-    hubsim(&streamd, "live", &["--talkback", "--live-seconds", "4"]);
+/// A value as it is on flash.
+fn kept(streamd: &Streamd, iid: u16) -> Option<Vec<u8>> {
+    let folder = streamd.folder.path("streamd.d");
+    let names = std::fs::read_dir(&folder).ok()?.flatten().map(|e| e.file_name().into_string().unwrap());
+    let name = names.into_iter().find(|n| n.starts_with("homekit-cam"))?;
+    match Store::with_disk(&folder, Flash).read(&name) {
+        Found::Value { version, bytes } => Some(Book::decode(version, &bytes).ok()?.value(iid)?.to_vec()),
+        other => panic!("{other:?}"),
+    }
 }
 
+/// Switched off in the Home app, the camera shows others what its owner says; with a hand before its
+/// eye, nobody sees anything.
 #[test]
-fn pairings_and_settings_survive_a_kill() {
-    let mut streamd = Streamd::start(&config(0, "off", ""));
+fn a_camera_that_is_off_shows_nothing() {
+    let sees = |streamd: &Streamd| streamd.local("GET", "/api/frame.jpeg?src=cam", "").status == 200;
+    let third = |report: &Value| report.get("info").map(|info| int(info, "thirdParty"));
+    let privacy = |streamd: &Streamd, on: bool| {
+        streamd.local("POST", &format!("/api/events?type=privacy&src=cam&on={on}"), "").status
+    };
+    let keys = ", third_party: false";
+    let mut streamd = Streamd::start(&config(0, "off", keys));
     hubsim(&streamd, "pair", &[]);
-    // the simulator kills it; we start it again with the same arguments
-    let again = format!(
-        "kill -9 {0}\n\
-         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
-         (exec '{PROGRAM}' -c '{1}' </dev/null >/dev/null 2>>'{2}') & echo $! >'{3}'",
-        streamd.pid(),
-        streamd.folder.path("streamd.yaml").display(),
-        streamd.folder.path("log").display(),
-        streamd.folder.path("pid").display(),
-    );
-    let restart = streamd.folder.write("restart", again);
-    let restart = format!("sh {}", restart.display());
-    let second = Second(streamd.folder.path("pid"));
-    hubsim(&streamd, "persist", &["--restart", &restart, "--no-record", "--settle", "5"]);
-    let _ = streamd.child.wait();
-    drop(second);
-    // and a third, which ends in good order, still knows whom it serves
+    assert!(sees(&streamd));
+    assert_eq!(third(&hubsim(&streamd, "switch", &["--active", "0"])), Some(0));
+    assert!(!sees(&streamd), "third_party: false");
+    // it stays off where the plug is pulled, and others go on once they may
+    wait_until("the switch to be kept", || kept(&streamd, 65) == Some(vec![0]));
+    streamd.child.kill().unwrap();
+    streamd.ended();
     streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
-    hubsim(&streamd, "verify", &[]);
-    assert_eq!(int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "paired"), 1);
+    assert!(!sees(&streamd));
+    streamd.set_file(&config(0, "off", ""));
+    assert_eq!(streamd.local("POST", "/api/reload", "").status, 200);
+    assert!(sees(&streamd));
+    assert_eq!(third(&hubsim(&streamd, "switch", &["--active", "0"])), Some(1));
+    assert!(sees(&streamd));
+    hubsim(&streamd, "switch", &["--active", "1"]);
+    // whoever puts a hand before it
+    assert_eq!(privacy(&streamd, true), 200);
+    assert!(!sees(&streamd));
+    assert_eq!(streamd.local("POST", "/api/reload", "").status, 200);
+    assert!(!sees(&streamd), "a reload opens no eyes");
+    assert_eq!(privacy(&streamd, false), 200);
+    assert!(sees(&streamd));
+    hubsim(&streamd, "snapshot", &[]);
 }
 
 /// Whether the simulator believes to be paired.
@@ -224,7 +272,7 @@ fn strangers_give_way() {
     let streamd = Streamd::start(&config(0, "off", ""));
     hubsim(&streamd, "pair", &[]);
     let port = port(&streamd);
-    let half_open: Vec<_> = (0..300).map(|_| connect(port)).collect();
+    let half_open: Vec<_> = (0..500).map(|_| connect(port)).collect();
     hubsim(&streamd, "verify", &[]);
     drop(half_open);
     hubsim(&streamd, "verify", &[]);
@@ -388,6 +436,84 @@ fn a_controller_of_others_comes_and_goes() {
         "motion",
         "picture ffd8",
         "pairings 1 1",
+        "gone",
+    ];
+    assert_eq!((run.code, &said[..]), (0, &expected[..]), "{}", run.err);
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    assert_eq!(int(&home, "paired"), 0);
+}
+
+/// Where npm has put what `scripts/test` asks it for.
+fn packages() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/peers/node_modules");
+    assert!(folder.join("hap-controller").exists(), "{} is made by scripts/test", folder.display());
+    folder
+}
+
+/// Finds, pairs, reads, listens, switches, looks, goes.
+const OTHER_CONTROLLER: &str = r#"
+const [folder, device, pin, api] = process.argv.slice(1);
+const { HttpClient, IPDiscovery } = require(folder + '/hap-controller');
+const short = type => type.replace(/-0000-1000-8000-0026BB765291$/i, '').replace(/^0+/, '').toUpperCase();
+const late = setTimeout(() => { console.log('late'); process.exit(1); }, 55000);
+
+async function main() {
+  const service = await new Promise(found => {
+    const discovery = new IPDiscovery('cable');
+    discovery.on('serviceUp', s => { if (s.id === device) { discovery.stop(); found(s); } });
+    discovery.start();
+  });
+  console.log('found', service.name, service.availableToPair);
+  const client = new HttpClient(service.id, service.address, service.port);
+  await client.pairSetup(pin);
+  console.log('paired');
+  const { accessories: [accessory] } = await client.getAccessories();
+  const of = kind => accessory.services.flatMap(s => s.characteristics).find(c => short(c.type) === kind);
+  console.log('serial', of('30').value, 'services', accessory.services.length);
+  const events = [];
+  let rung;
+  client.on('event', e => { events.push(...e.characteristics); rung?.(); });
+  const [motion, bell, active] = ['22', '73', '21B'].map(kind => `1.${of(kind).iid}`);
+  await client.subscribeCharacteristics([motion, bell]);
+  const post = path => fetch(`${api}/api/${path}`, { method: 'POST' });
+  const heard = async test => { while (!events.some(test)) await new Promise(ring => { rung = ring; }); };
+  await post('events?type=motion&src=cam&on=true');
+  await heard(e => `1.${e.iid}` === motion && e.value);
+  await post('homekit/doorbell?id=cam');
+  await heard(e => `1.${e.iid}` === bell && e.value === 0);
+  console.log('heard');
+  await client.setCharacteristics({ [active]: 0 });
+  await heard(e => `1.${e.iid}` === motion && !e.value);
+  await client.setCharacteristics({ [active]: 1 });
+  const { characteristics: [read] } = await client.getCharacteristics([active]);
+  console.log('on again', read.value);
+  console.log('picture', (await client.getImage(640, 480)).subarray(0, 2).toString('hex'));
+  await client.removePairing(client.getLongTermData().iOSDevicePairingID);
+  await client.close();
+  console.log('gone');
+}
+main().then(() => { clearTimeout(late); process.exit(0); }, e => { console.log('failed', e.stack); process.exit(1); });
+"#;
+
+#[test]
+fn another_controller_of_others_hears_and_switches() {
+    if !alone("another_controller_of_others_hears_and_switches") {
+        return;
+    }
+    let streamd = Streamd::start(&config(0, "own", ", serial: S-0002, category_id: doorbell"));
+    let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
+    let device = text(&home, "device_id");
+    let api = format!("http://127.0.0.1:{}", streamd.port);
+    let packages = packages();
+    let run = tool("node", &["-e", OTHER_CONTROLLER, packages.to_str().unwrap(), device, PIN, &api], "");
+    let said: Vec<&str> = run.out.lines().collect();
+    let expected = [
+        "found cam true",
+        "paired",
+        "serial S-0002 services 10",
+        "heard",
+        "on again 1",
+        "picture ffd8",
         "gone",
     ];
     assert_eq!((run.code, &said[..]), (0, &expected[..]), "{}", run.err);

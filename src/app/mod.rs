@@ -6,10 +6,12 @@ pub mod args;
 pub mod config;
 mod ctl;
 mod devices;
+mod discovery;
 pub mod help;
 #[cfg(feature = "homekit")]
 mod homekit;
 pub mod log;
+mod memory;
 pub mod modules;
 mod probe;
 pub mod program;

@@ -3,7 +3,9 @@
 
 use super::config::keys::Address;
 use super::config::{Config, Loaded, World, diff, load};
+use super::discovery::Discovery;
 use super::log as logging;
+use super::memory;
 use super::state::{self, Store};
 use crate::media::{Kind, Time};
 use crate::motion::{Bus, Event, What};
@@ -14,7 +16,8 @@ use crate::net::mask::mask_url;
 use crate::net::socket::Listener;
 use crate::net::users::{Door, Role, Roles, User, Users};
 use crate::net::worker::Worker;
-use crate::stream::{Bounds, Executor, Hall, Holder, SourceSpec, Wish};
+use crate::stream::{Bounds, Executor, Hall, Holder, Off, SourceSpec, Wish};
+use async_task::Task;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -77,6 +80,12 @@ pub struct Program {
     pub executor: Executor,
     /// Streams.
     pub hall: Rc<Hall>,
+    /// Keeps `memory.limit`, if there is one.
+    governor: RefCell<Option<Task<()>>>,
+    /// Closes the eyes of all when somebody says so.
+    privacy: RefCell<Option<Task<()>>>,
+    /// How the camera is found.
+    pub discovery: Discovery,
     /// Events.
     pub bus: Rc<Bus>,
     /// Who may do what.
@@ -156,6 +165,9 @@ impl Program {
         Rc::new(Program {
             executor,
             hall,
+            governor: RefCell::default(),
+            privacy: RefCell::default(),
+            discovery: Discovery::default(),
             bus,
             keeper,
             router,
@@ -216,7 +228,16 @@ impl Program {
     pub fn start(self: &Rc<Program>) {
         let config = self.loaded().config.clone();
         self.limits.track.set(config.memory.track);
+        self.set_memory(&config);
         self.set_users(&config);
+        let (program, ear) = (Rc::downgrade(self), self.bus.listen());
+        self.privacy.replace(Some(self.executor.spawn(async move {
+            loop {
+                ear.next().await;
+                let Some(program) = program.upgrade() else { return };
+                program.follow_privacy();
+            }
+        })));
         for stream in &config.streams {
             self.set_stream(&config, &stream.name);
         }
@@ -277,6 +298,13 @@ impl Program {
         self.api.set_any_origin(config.api.origin == "*");
     }
 
+    /// Nobody sees what shall be seen by nobody.
+    fn follow_privacy(&self) {
+        for stream in self.hall.streams() {
+            stream.switch(Off::Privacy, self.bus.is_on(stream.name(), What::Privacy(true)));
+        }
+    }
+
     /// Brings a stream to what the configuration says.
     fn set_stream(&self, config: &Config, name: &str) {
         let Some(stream) = config.stream(name) else { return };
@@ -306,7 +334,10 @@ impl Program {
             return;
         }
         match self.hall.set(name, sources) {
-            Ok(made) => made.set_aliases(stream.aliases.clone()),
+            Ok(made) => {
+                made.set_aliases(stream.aliases.clone());
+                made.switch(Off::Privacy, self.bus.is_on(name, What::Privacy(true)));
+            }
             Err(e) => self.fault(&part, format!("{}: {part}: {e}", stream.at)),
         }
     }
@@ -325,7 +356,7 @@ impl Program {
         let Some(query) = query else { return };
         match self.hall.get(name) {
             Some(stream) => {
-                let holder = stream.hold(wishes_of(query), "preload");
+                let holder = stream.hold(wishes_of(query));
                 let query = if query.is_empty() { "video&audio" } else { query };
                 let preload = Preload { name: name.to_owned(), query: query.to_owned(), _holder: holder };
                 self.preloads.borrow_mut().push(preload);
@@ -369,6 +400,7 @@ impl Program {
     fn open_api(self: &Rc<Program>, config: &Config) {
         self.listening.borrow_mut().retain(|l| !l.starts_with("API "));
         self.forget_faults("api");
+        self.discovery.conceal("api");
         if !config.starts("api") {
             return;
         }
@@ -379,10 +411,15 @@ impl Program {
         self.router.set_base(&config.api.base_path);
         self.router.set_allowed(config.api.allow_paths.clone());
         let is_default = config.tree.get("api").and_then(|api| api.get("listen")).is_none();
+        let mut found = None;
         for address in &config.api.listen {
             if let Some(listener) = self.open_door("api", "http", address, is_default) {
+                found = found.or(reachable(address, &listener));
                 self.listeners.borrow_mut().push(self.api.serve(listener));
             }
+        }
+        if let Some(port) = found.filter(|_| config.mdns.web) {
+            self.discovery.announce(self, config, "api", "_http._tcp", port, &config.api.base_path);
         }
         let path = &config.api.unix_listen;
         if !path.as_os_str().is_empty() {
@@ -461,9 +498,21 @@ impl Program {
         Ok(())
     }
 
+    /// Begins to keep `memory.limit`, or ceases to.
+    fn set_memory(self: &Rc<Program>, config: &Config) {
+        let limit = config.memory.limit;
+        let task = (limit > 0).then(|| self.executor.spawn(memory::govern(Rc::downgrade(self), limit)));
+        drop(self.governor.replace(task));
+        if limit == 0 {
+            self.hall.set_short(false);
+            self.hall.tracks().iter().for_each(|track| track.set_cap(usize::MAX));
+        }
+    }
+
     /// Goes over to another configuration; only what changed restarts.
     pub fn apply(self: &Rc<Program>, loaded: Loaded) {
         let changes = diff::diff(&self.loaded().config, &loaded.config);
+        let limit = self.loaded().config.memory.limit;
         for problem in &loaded.problems {
             tell(problem);
         }
@@ -471,6 +520,9 @@ impl Program {
         logging::set_secrets(loaded.secrets.clone());
         self.loaded.replace(loaded);
         self.limits.track.set(config.memory.track);
+        if config.memory.limit != limit {
+            self.set_memory(&config);
+        }
         if changes.touches("log") {
             configure_log(&config);
         }
@@ -537,6 +589,7 @@ impl Program {
         for stream in names {
             self.bus.post(Event { time: clock::now(), stream, what });
         }
+        self.follow_privacy();
         Ok(())
     }
 
@@ -564,12 +617,19 @@ impl Program {
     /// Lets everything go: viewers, sources, listeners.
     pub fn close(&self) {
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
-        drop((listeners, self.control_door.take(), preloads));
+        drop((listeners, self.control_door.take(), preloads, self.privacy.take()));
         for service in &self.services {
             service.stop();
         }
+        self.discovery.end();
         self.hall.end();
     }
+}
+
+/// The port at which other hosts reach what listens there, if they do.
+pub(super) fn reachable(address: &Address, listener: &Listener) -> Option<u16> {
+    let open = address.host.is_none_or(|host| !host.is_loopback());
+    listener.local_address().filter(|_| open).map(|bound| bound.port())
 }
 
 /// Tells a problem of the configuration at its level.

@@ -102,6 +102,8 @@ pub struct Settings {
     pub sizes: Vec<Size>,
     /// Milliseconds before the motion that a recording holds.
     pub prebuffer_ms: u32,
+    /// Others than HomeKit go on while the camera is switched off there.
+    pub third_party: bool,
 }
 
 /// A place for one viewer.
@@ -551,9 +553,11 @@ impl Accessory {
         Ok(None)
     }
 
-    /// A camera that is off sees no motion.
+    /// A camera that is off sees no motion, and says whether others than HomeKit see through it.
     fn follow_camera_active(&mut self) {
         let on = !self.disabled && self.is_on(iid::OPERATING + 1);
+        let others = on || !self.disabled && self.settings.third_party;
+        self.put(iid::OPERATING + 6, Value::Int(u8::from(others)), None);
         self.put(iid::MOTION + 2, Value::Bool(on), None);
         if !on {
             self.put(iid::MOTION + 1, Value::Bool(false), None);

@@ -486,4 +486,4 @@ fn resource(accessory: &Accessory, request: &Request) -> Result<Snapshot, Vec<u8
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -39,13 +39,16 @@ impl Camera for Eye {
     }
 }
 
-struct Home {
-    accessory: Accessory,
+/// A camera, and what keeps its book.
+pub(crate) struct Home {
+    pub(crate) accessory: Accessory,
     eye: Eye,
     now: Instant,
+    pub(crate) keep: Box<dyn FnMut(Vec<u8>) -> bool>,
 }
 
-struct Phone {
+/// A controller's connection.
+pub(crate) struct Phone {
     session: Session,
     cipher: Option<frame::Session>,
     id: Vec<u8>,
@@ -64,6 +67,7 @@ fn settings(shape: Shape) -> Settings {
         shape,
         sizes: SIZES.to_vec(),
         prebuffer_ms: 4000,
+        third_party: true,
     }
 }
 
@@ -72,10 +76,21 @@ impl Home {
         let mut book = book();
         book.pairings.push(Pairing { id: b"owner".to_vec(), key: public_key(&[3; 32]), admin: true });
         book.pairings.push(Pairing { id: b"guest".to_vec(), key: public_key(&[4; 32]), admin: false });
-        Home { accessory: Accessory::new(settings(shape), book), eye: Eye::default(), now: Instant::now() }
+        Home::with(shape, book)
     }
 
-    fn phone(&mut self, connection: u32, id: &[u8], seed: u8) -> Phone {
+    pub(crate) fn with(shape: Shape, book: Book) -> Home {
+        let accessory = Accessory::new(settings(shape), book);
+        Home { accessory, eye: Eye::default(), now: Instant::now(), keep: Box::new(|_| true) }
+    }
+
+    /// A connection of nobody yet.
+    pub(crate) fn stranger(&self) -> Phone {
+        let session = Session::new(99, "::1".parse().unwrap(), &self.accessory);
+        Phone { session, cipher: None, id: Vec::new(), seed: [0; 32] }
+    }
+
+    pub(crate) fn phone(&mut self, connection: u32, id: &[u8], seed: u8) -> Phone {
         let session = Session::new(connection, "192.168.1.2".parse().unwrap(), &self.accessory);
         let mut phone = Phone { session, cipher: None, id: id.to_vec(), seed: [seed; 32] };
         let m2 = phone.post(self, "/pair-verify", &verify::m1(&[5; 32]));
@@ -104,7 +119,10 @@ impl Phone {
             };
             match step {
                 Next::Wait(_) | Next::Close => break,
-                Next::Save => self.session.saved(&mut home.accessory, true),
+                Next::Save => {
+                    let ok = (home.keep)(home.accessory.book.encode());
+                    self.session.saved(&mut home.accessory, ok);
+                }
                 Next::Snapshot(_) => self.session.snapshot(Some(b"\xff\xd8jpeg")),
                 Next::Work(job) => {
                     next = self.session.job_done(&mut home.accessory, &mut home.eye, job.run(), home.now);
@@ -148,7 +166,7 @@ impl Phone {
         (status, answer[end + 4..].to_vec())
     }
 
-    fn post(&mut self, home: &mut Home, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    pub(crate) fn post(&mut self, home: &mut Home, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         self.ask(home, "POST", path, body)
     }
 
@@ -167,8 +185,7 @@ impl Phone {
 #[test]
 fn strangers_see_nothing() {
     let mut home = Home::new(Shape::FULL);
-    let session = Session::new(1, "::1".parse().unwrap(), &home.accessory);
-    let mut phone = Phone { session, cipher: None, id: Vec::new(), seed: [0; 32] };
+    let mut phone = home.stranger();
     for path in ["/accessories", "/characteristics?id=1.2", "/nothing"] {
         assert_eq!(phone.get(&mut home, path), (470, "{\"status\":-70401}".into()));
     }
@@ -185,8 +202,7 @@ fn a_new_camera_is_paired_over_one_connection() {
     use crate::homekit::crypto::srp::testing::controller;
     let mut home = Home::new(Shape::FULL);
     home.accessory.book.pairings.clear();
-    let session = Session::new(1, "::1".parse().unwrap(), &home.accessory);
-    let mut phone = Phone { session, cipher: None, id: Vec::new(), seed: [0; 32] };
+    let mut phone = home.stranger();
     assert_eq!(phone.post(&mut home, "/identify", b"").0, 204);
     let m2 = Tlv::parse(&phone.post(&mut home, "/pair-setup", &[6, 1, 1, 0, 1, 0]).1).unwrap();
     let (a, proof, _) =

@@ -175,8 +175,8 @@ impl Guest {
             .map_err(|error| {
                 let status = match error {
                     AttachError::NoSource | AttachError::Codecs { .. } => 404,
-                    AttachError::Sources(_) => 503,
-                    AttachError::Full(_) | AttachError::Busy => 453,
+                    AttachError::Sources(_) | AttachError::Off => 503,
+                    AttachError::Full(_) | AttachError::Memory | AttachError::Busy => 453,
                 };
                 log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());
                 Reply::to(request, status)

@@ -1,9 +1,9 @@
 //! The list of streams, and of those who can dial sources.
 
-use super::source::{Connect, Context, Executor, Source, SourceError};
+use super::source::{Connect, Context, Executor, Outlet, Source, SourceError};
 use super::spec::SourceSpec;
 use super::stream::Stream;
-use super::track::Bounds;
+use super::track::{Bounds, Track};
 use super::viewer::Close;
 use crate::media::Kind;
 use crate::net::worker::Worker;
@@ -40,7 +40,7 @@ impl Hall {
     pub fn new(executor: Executor, bounds: Rc<dyn Fn(Kind) -> Bounds>) -> Rc<Hall> {
         let worker = Rc::new(Worker::new("media", JOBS, STACK));
         Rc::new(Hall {
-            context: Context { executor, bounds, worker },
+            context: Context { executor, bounds, worker, short: Rc::default() },
             slow: Rc::new(Worker::new("slow", JOBS, STACK)),
             ids: Rc::default(),
             schemes: RefCell::default(),
@@ -87,6 +87,26 @@ impl Hall {
     /// The executor that the hall runs on.
     pub fn executor(&self) -> &Executor {
         &self.context.executor
+    }
+
+    /// Memory is short, or no longer: new viewers are refused, those who watch go on.
+    pub fn set_short(&self, short: bool) {
+        self.context.short.set(short);
+    }
+
+    /// Whether memory is short.
+    pub fn is_short(&self) -> bool {
+        self.context.short.get()
+    }
+
+    /// Every track that holds frames just now.
+    pub fn tracks(&self) -> Vec<Rc<Track>> {
+        let outlets = self.streams().into_iter().flat_map(|s| s.sources()).flat_map(|s| s.outlets());
+        let track = |outlet| match outlet {
+            Outlet::Track(_, track) => track,
+            Outlet::Speaker(_, speaker) => speaker.track().clone(),
+        };
+        outlets.map(track).collect()
     }
 
     /// Every stream, in the order of the configuration.

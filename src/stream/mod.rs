@@ -32,7 +32,7 @@ pub use source::{
 pub use speaker::{Speaker, Talk, Voice};
 pub use spec::{SourceSpec, SpecError};
 pub use speech::Speech;
-pub use stream::{AttachError, Found, Holder, Publication, Stream, Wish, parse_sources};
+pub use stream::{AttachError, Found, Holder, Off, Publication, Stream, Wish, parse_sources};
 pub use track::{Bounds, Inlet, Track, TrackStats, bump};
 pub use transcode::Pipe;
 pub use video::VideoInlet;

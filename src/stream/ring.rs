@@ -54,6 +54,8 @@ pub struct TooBig;
 /// Arena and index.
 pub struct Ring {
     arena: Box<[u8]>,
+    /// Bytes of the arena that may be used just now: memory may have become scarce.
+    cap: usize,
     /// Bytes of the arena in use; grows up to its length.
     span: usize,
     /// Where the frame being written begins.
@@ -83,6 +85,7 @@ impl Ring {
         let limit = limit.clamp(1024, u32::MAX as usize / 2);
         Ring {
             arena: vec![0; limit].into_boxed_slice(),
+            cap: limit,
             span: limit.min(STEP),
             start: 0,
             filled: 0,
@@ -119,9 +122,68 @@ impl Ring {
         self.arena.len()
     }
 
+    /// Bytes that have to be kept.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Uses no more than so many bytes of the arena from now on. What is beyond goes back to the
+    /// system, and the oldest frames with it.
+    pub fn set_cap(&mut self, cap: usize) {
+        self.cap = cap.clamp(STEP.min(self.arena.len()), self.arena.len());
+        if self.span > self.cap {
+            self.shrink();
+        }
+    }
+
+    /// Moves the newest frames, from a key frame on if one fits, into an arena of which nothing else
+    /// was touched.
+    fn shrink(&mut self) {
+        let most = (self.cap / 4 * 3).saturating_sub(self.filled);
+        let (mut bytes, mut from, mut key) = (0, self.head, None);
+        while from > self.tail {
+            let Some(e) = self.entry(from - 1).filter(|e| bytes + e.len as usize <= most) else { break };
+            bytes += e.len as usize;
+            from -= 1;
+            if e.meta.key {
+                key = Some(from);
+            }
+        }
+        let from = key.unwrap_or(from);
+        while self.tail < from {
+            self.drop_oldest(true);
+        }
+        let fresh = vec![0; self.arena.len()].into_boxed_slice();
+        let old = std::mem::replace(&mut self.arena, fresh);
+        let mut at = 0;
+        let mut take = |offset: usize, len: usize, arena: &mut [u8]| {
+            if let (Some(to), Some(from)) = (arena.get_mut(at..at + len), old.get(offset..offset + len)) {
+                to.copy_from_slice(from);
+            }
+            at += len;
+            at - len
+        };
+        for seq in self.tail..self.head {
+            let slot = self.slot(seq);
+            if let Some(e) = self.index.get_mut(slot) {
+                e.offset = take(e.offset as usize, e.len as usize, &mut self.arena) as u32;
+            }
+        }
+        // what is being written stays whole, however long it is: more of it is refused
+        self.start = take(self.start, self.filled, &mut self.arena);
+        let used = self.start + self.filled;
+        self.span = (used.max(1).div_ceil(STEP) * STEP).min(self.cap).max(used);
+        self.peak = self.kept;
+    }
+
     /// Frames that were overwritten although they should have been kept, because of the bound.
     pub fn broken(&self) -> u64 {
         self.broken
+    }
+
+    /// How much time has to be kept.
+    pub fn keep(&self) -> Duration {
+        self.keep
     }
 
     /// Changes how much time has to be kept.
@@ -292,7 +354,7 @@ impl Ring {
             let len = self.entry(self.tail).map_or(0, |e| e.len);
             self.kept -= (len as usize).min(self.kept);
             self.keep_from = self.tail + 1;
-            self.broken += u64::from(pressed && self.span == self.arena.len());
+            self.broken += u64::from(pressed && self.span >= self.cap);
         }
         self.tail += 1;
     }
@@ -304,14 +366,14 @@ impl Ring {
     /// Makes `extra` more bytes writable behind what is written of the current frame.
     fn make_room(&mut self, extra: usize) -> Result<(), TooBig> {
         let need = self.filled.saturating_add(extra);
-        if need > self.arena.len() {
+        if need > self.cap {
             return Err(TooBig);
         }
         if self.start + need > self.span {
             let wish = self.peak.max(self.kept).saturating_mul(5) / 4 + need;
             if wish > self.span || need > self.span {
                 let grown = wish.max(need).max(self.span).div_ceil(STEP) * STEP;
-                self.span = grown.min(self.arena.len());
+                self.span = grown.min(self.cap);
             }
         }
         if self.start + need > self.span {
@@ -426,6 +488,44 @@ mod tests {
         put(&mut ring, 3, true, 10_000);
         check(&ring);
         assert_eq!(ring.commit(meta(4, true), None), None, "an empty frame is none");
+    }
+
+    #[test]
+    fn a_ring_that_has_to_shrink_keeps_the_newest_group_and_grows_again() {
+        let mut ring = Ring::new(4 << 20, Duration::from_secs(4));
+        for n in 0..300u64 {
+            put(&mut ring, n * 40, n % 25 == 0, 5000);
+        }
+        let before = ring.span();
+        assert!(before > 500_000);
+        ring.append(&[44; 1000]).unwrap();
+        ring.set_cap(300_000);
+        assert!(ring.span() <= 300_000, "{}", ring.span());
+        ring.append(&[44; 1000]).unwrap();
+        ring.commit(meta(300, false), None).unwrap();
+        check(&ring);
+        assert_eq!(ring.get(300).unwrap().data, [44u8; 2000]);
+        assert!(ring.meta(ring.tail()).unwrap().key, "a viewer can begin with what is left");
+        assert!(ring.head() - ring.tail() > 25);
+        for n in 301..900u64 {
+            put(&mut ring, n * 40, n % 25 == 0, 5000);
+            check(&ring);
+            assert!(ring.span() <= 300_000);
+        }
+        assert!(ring.broken() > 0);
+        ring.set_cap(usize::MAX);
+        for n in 900..1200u64 {
+            put(&mut ring, n * 40, n % 25 == 0, 5000);
+        }
+        check(&ring);
+        assert!(ring.key_before(Time::from_nanos((1199 * 40 - 4000) * 1_000_000)).is_some());
+        // less than one group of pictures: the newest frames, whatever they are
+        ring.set_cap(0);
+        check(&ring);
+        assert!(ring.span() <= STEP && ring.head() - ring.tail() > 5);
+        put(&mut ring, 48_000, true, 40_000);
+        check(&ring);
+        assert_eq!(ring.append(&[0; 2 * STEP]), Err(TooBig));
     }
 
     #[test]

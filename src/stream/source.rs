@@ -211,6 +211,8 @@ pub(super) struct Context {
     pub executor: Executor,
     pub bounds: Rc<dyn Fn(Kind) -> Bounds>,
     pub worker: Rc<Worker>,
+    /// Memory is short: nobody new is let in.
+    pub short: Rc<Cell<bool>>,
 }
 
 impl Source {

@@ -197,6 +197,11 @@ impl Track {
         self.ring.borrow_mut().set_keep(keep);
     }
 
+    /// Lets it hold no more than so many bytes from now on; the oldest frames go first.
+    pub fn set_cap(&self, cap: usize) {
+        self.ring.borrow_mut().set_cap(cap);
+    }
+
     /// No more frames will come; readers are told after the last one.
     pub fn close(&self, why: Close) {
         self.closed.set(Some(why));

@@ -43,6 +43,7 @@ fn accessory() -> Accessory {
         shape: Shape { doorbell: true, ..Shape::FULL },
         sizes: SIZES.to_vec(),
         prebuffer_ms: 4000,
+        third_party: true,
     };
     Accessory::new(settings, book)
 }

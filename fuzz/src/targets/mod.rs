@@ -24,6 +24,7 @@ pub mod rtp;
 pub mod rtsp;
 pub mod sdp;
 pub mod source;
+pub mod srtp;
 pub mod tlv8;
 pub mod uri;
 pub mod wav;
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rtsp", run: rtsp::run, memory: |d| 512 * 1024 + 300 * d.len() },
     Target { name: "sdp", run: sdp::run, memory: |d| 128 * 1024 + 64 * d.len() },
     Target { name: "source", run: source::run, memory: |d| 8 * 1024 + 200 * d.len() },
+    Target { name: "srtp", run: srtp::run, memory: |d| 16 * 1024 + 16 * d.len() },
     Target { name: "tlv8", run: tlv8::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "uri", run: uri::run, memory: |d| 8 * 1024 + 100 * d.len() },
     Target { name: "wav", run: wav::run, memory: |d| 8 * 1024 + 4 * d.len() },

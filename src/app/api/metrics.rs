@@ -27,14 +27,7 @@ pub fn process() -> (u64, u64) {
 
 /// Bytes of memory that frames take.
 pub fn media_bytes(program: &Program) -> u64 {
-    let streams = program.hall.streams();
-    let outlets = streams.iter().flat_map(|s| s.sources()).flat_map(|s| s.outlets());
-    outlets
-        .map(|o| match o {
-            Outlet::Track(_, track) => track.ring().span() as u64,
-            Outlet::Speaker(_, speaker) => speaker.track().ring().span() as u64,
-        })
-        .sum()
+    program.hall.tracks().iter().map(|track| track.ring().span() as u64).sum()
 }
 
 struct Text(String);
@@ -81,6 +74,16 @@ fn metrics(program: &Program, user: &User) -> String {
     one(&mut t, "streamd_uptime_seconds", "gauge", "Seconds since the start.", uptime);
     one(&mut t, "streamd_memory_bytes", "gauge", "Memory of the process (RSS).", rss);
     one(&mut t, "streamd_media_bytes", "gauge", "Memory that frames take.", media_bytes(program));
+    let limit = program.loaded().config.memory.limit as u64;
+    one(&mut t, "streamd_memory_limit_bytes", "gauge", "memory.limit; 0 is none.", limit);
+    let short = u64::from(program.hall.is_short());
+    one(
+        &mut t,
+        "streamd_memory_short",
+        "gauge",
+        "Whether new viewers are refused for want of memory.",
+        short,
+    );
     one(&mut t, "streamd_threads", "gauge", "Threads of the process.", threads);
     let http = program.server().stats();
     one(&mut t, "streamd_http_connections", "gauge", "Open connections of the API.", http.connections as u64);

@@ -3,6 +3,8 @@
 
 mod book;
 mod picture;
+#[cfg(test)]
+mod power_tests;
 mod routes;
 
 use super::api::Routes;
@@ -19,12 +21,11 @@ use crate::homekit::qr::Qr;
 use crate::homekit::server::{Behind, Listening, Server, Store};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
-use crate::net::mdns::{Mode, Responder};
 use crate::net::socket::Listener;
 use crate::net::worker::Worker;
-use crate::stream::Local;
+use crate::stream::{Hall, Local, Off};
 use async_task::Task;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::ready;
 use std::io::Write;
 use std::net::IpAddr;
@@ -45,6 +46,7 @@ pub(super) struct Home {
     book: String,
     store: Option<state::Store>,
     slow: Rc<Worker>,
+    lid: Rc<Lid>,
     _listening: Listening,
 }
 
@@ -53,6 +55,7 @@ impl Drop for Home {
         // what the worker has not written yet is written now, for the program may be about to end; and
         // after what waits there already
         let bytes = self.server.stop();
+        self.lid.shut(false);
         let Some(store) = self.store.take() else { return };
         let (done, written) = std::sync::mpsc::channel();
         let name = std::mem::take(&mut self.book);
@@ -90,7 +93,6 @@ impl Home {
 pub struct Homekit {
     homes: Rc<RefCell<Vec<Home>>>,
     program: RefCell<Weak<Program>>,
-    responder: RefCell<Option<Rc<Responder>>>,
     /// What all viewers send with.
     desk: Rc<RefCell<Desk>>,
     ear: RefCell<Option<Task<()>>>,
@@ -150,6 +152,7 @@ impl Service for Homekit {
     fn set(&self, config: &Config) {
         // a stream has gone or come
         let wanted = config.homekit.iter().map(|(name, _)| name);
+        self.homes.borrow().iter().for_each(|home| home.lid.follow());
         let same = self.homes.borrow().iter().map(|h| &h.stream).eq(wanted);
         let program = self.program.borrow().upgrade();
         if let (false, Some(program)) = (same, program) {
@@ -211,6 +214,7 @@ impl Homekit {
         };
         let mut streams = vec![stream.to_owned()];
         streams.extend(row.sub_streams.iter().cloned());
+        let lid = Lid::new(&program.hall, &streams, row.third_party);
         let options = live::Options { streams, half_duplex: row.half_duplex };
         let live = Live::new(&program.hall, options, self.desk.clone());
         let mut eye = Eye {
@@ -218,10 +222,14 @@ impl Homekit {
             stream: stream.into(),
             live: live.clone(),
             sound: Sound::default(),
+            lid: lid.clone(),
         };
         let mut accessory = Accessory::new(settings, book);
         accessory.not_saved();
-        for iid in [MICROPHONE, SPEAKER, LOUDNESS] {
+        if program.bus.is_on(stream, What::Privacy(true)) {
+            accessory.set_disabled(true, &mut eye);
+        }
+        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT] {
             accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
         }
         let behind = Behind {
@@ -237,35 +245,20 @@ impl Homekit {
             }
         }));
         let listening = server.serve(listener);
-        if let Err(e) = server.announce(&self.responder(program, config), port) {
+        if let Err(e) = server.announce(&program.discovery.responder(program, config), port) {
             program.fault("homekit", format!("homekit.{stream}: it cannot be found: {e}"));
         }
         program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {stream}"));
         let slow = program.slow.clone();
-        Ok(Home { stream: stream.to_owned(), port, server, book: name, store, slow, _listening: listening })
-    }
-
-    fn responder(&self, program: &Rc<Program>, config: &Config) -> Rc<Responder> {
-        let known = self.responder.borrow().clone();
-        known.unwrap_or_else(|| {
-            let mode = match config.mdns.mode {
-                "files" => Mode::Files,
-                "off" => Mode::Off,
-                _ => Mode::Own,
-            };
-            let host = match config.mdns.host.as_str() {
-                "" => std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
-                host => host.to_owned(),
-            };
-            let host = match host.trim() {
-                "" | "localhost" | "(none)" => "streamd".to_owned(),
-                host => host.split('.').next().unwrap_or("streamd").to_owned(),
-            };
-            let directory = config.mdns.directory.clone();
-            let settings = crate::net::mdns::Settings { mode, host, directory };
-            let responder = Rc::new(Responder::new(&program.executor, settings));
-            self.responder.replace(Some(responder.clone()));
-            responder
+        Ok(Home {
+            stream: stream.to_owned(),
+            port,
+            server,
+            book: name,
+            store,
+            slow,
+            lid,
+            _listening: listening,
         })
     }
 }
@@ -315,6 +308,7 @@ fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings 
         shape,
         sizes: SIZES.to_vec(),
         prebuffer_ms: 4000,
+        third_party: row.third_party,
     }
 }
 
@@ -337,6 +331,34 @@ struct Eye {
     stream: Rc<str>,
     live: Rc<Live>,
     sound: Sound,
+    lid: Rc<Lid>,
+}
+
+/// What the switch of the Home app shuts beside HomeKit: nothing, or the stream for everybody.
+struct Lid {
+    hall: Rc<Hall>,
+    streams: Vec<String>,
+    /// Others go on.
+    others: bool,
+    off: Cell<bool>,
+}
+
+impl Lid {
+    fn new(hall: &Rc<Hall>, streams: &[String], others: bool) -> Rc<Lid> {
+        Rc::new(Lid { hall: hall.clone(), streams: streams.to_vec(), others, off: Cell::new(false) })
+    }
+
+    fn shut(&self, off: bool) {
+        self.off.set(off && !self.others);
+        self.follow();
+    }
+
+    /// Streams may have come since.
+    fn follow(&self) {
+        for stream in self.streams.iter().filter_map(|name| self.hall.get(name)) {
+            stream.switch(Off::Owner, self.off.get());
+        }
+    }
 }
 
 /// The speaker as the Home app has set it.
@@ -380,6 +402,7 @@ impl Camera for Eye {
     fn changed(&mut self, iid: u16, what: u16, value: &Value) {
         match (iid, what, value) {
             (MICROPHONE, _, _) => self.live.set_microphone(value.is_on()),
+            (SIGHT, _, _) => self.lid.shut(!value.is_on()),
             (SPEAKER, _, _) => self.sound.off = value.is_on(),
             (LOUDNESS, _, Value::Int(volume)) => self.sound.volume = *volume,
             (_, kind::INDICATOR, _) => self.post(What::Light(value.is_on())),
@@ -392,6 +415,8 @@ impl Camera for Eye {
     }
 }
 
+/// Whether the camera sees at all.
+const SIGHT: u16 = iid::OPERATING + 1;
 const MICROPHONE: u16 = iid::MICROPHONE + 1;
 const SPEAKER: u16 = iid::SPEAKER + 1;
 const LOUDNESS: u16 = iid::SPEAKER + 2;

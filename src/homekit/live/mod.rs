@@ -16,7 +16,7 @@ use super::accessory::Viewer;
 use super::camera::{Command, Endpoints, NoEndpoint, Selected, Size, Srtp};
 use crate::net::clock;
 use crate::net::limits::LIVE_VIEWERS;
-use crate::stream::{Hall, Peer, Stream};
+use crate::stream::{AttachError, Hall, Peer, Stream};
 use server::{Place, Work};
 use session::{End, Leg, Phase, Reception, Session};
 use socket::Sockets;
@@ -178,7 +178,14 @@ impl Live {
         }
         let (remote, format) = (sockets.remote.to_string(), "homekit");
         let peer = Peer { format, protocol: "srtp", remote, ..Peer::default() };
-        let watcher = stream.enter(peer).map_err(|e| failed(&e))?;
+        let watcher = stream.enter(peer).map_err(|e| match e {
+            // there is no room now, and may be in a minute
+            AttachError::Full(_) | AttachError::Memory => {
+                log::warn!(target: "homekit", "{}: no live view: {e}", stream.name());
+                NoEndpoint::Busy
+            }
+            other => failed(&other),
+        })?;
         let shared = Rc::new(Shared {
             session: RefCell::new(Session::new(clock::now(), ssrcs)),
             selected: RefCell::new(None),

@@ -100,8 +100,9 @@ fn random<const N: usize>() -> [u8; N] {
 
 impl Work {
     /// For a viewer who was told these sockets, and keys: ours and theirs, pictures first.
-    pub fn new(place: Place, sockets: Sockets, ours: [&Srtp; 2], theirs: [&Srtp; 2]) -> Work {
-        let mut work = Work {
+    pub fn new(place: Place, sockets: Sockets, ours: [&Srtp; 2], theirs: [&Srtp; 2]) -> Box<Work> {
+        // boxed, because a future holds what is moved through it more than once
+        let mut work = Box::new(Work {
             place,
             sockets,
             locks: ours.map(|s| Sender::new(&master(s))),
@@ -125,14 +126,14 @@ impl Work {
             strangers: (Time::ZERO, 0),
             told: false,
             timer: Timer::never(),
-        };
+        });
         // the source is dialled while the viewer still makes up its mind
         work.look();
         work
     }
 
     /// Works until the session is over; gives the reason.
-    pub async fn run(mut self, desk: Rc<std::cell::RefCell<Desk>>) -> End {
+    pub async fn run(mut self: Box<Self>, desk: Rc<std::cell::RefCell<Desk>>) -> End {
         std::future::poll_fn(|cx| self.poll(cx, &desk)).await
     }
 

@@ -241,8 +241,31 @@ fn controller(secret: &[u8], key: &Key, sealed: &[u8]) -> Option<Pairing> {
 }
 
 #[cfg(test)]
+pub mod testing {
+    //! The controller's side, for tests.
+    use super::super::item;
+    use crate::homekit::crypto::{Key, hkdf, seal_message, sign};
+    use crate::homekit::tlv8::Writer;
+
+    /// M5 of a controller of that key.
+    pub fn m5(key: &[u8; 64], sign_with: &Key, public: &Key) -> Writer {
+        let signing = hkdf(key, b"Pair-Setup-Controller-Sign-Salt", b"Pair-Setup-Controller-Sign-Info");
+        let signed = [&signing[..], b"controller", public].concat();
+        let inner = Writer::new()
+            .put(item::IDENTIFIER, b"controller")
+            .put(item::PUBLIC_KEY, public)
+            .put(item::SIGNATURE, &sign(sign_with, &signed));
+        let seal = hkdf(key, b"Pair-Setup-Encrypt-Salt", b"Pair-Setup-Encrypt-Info");
+        Writer::new()
+            .u8(item::STATE, 5)
+            .put(item::ENCRYPTED, &seal_message(&seal, b"PS-Msg05", inner.finish()))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::book::testing::book;
+    use super::testing::m5;
     use super::*;
     use crate::homekit::crypto::testing::bytes;
     use crate::homekit::crypto::{public_key, srp::testing::controller};
@@ -282,19 +305,6 @@ mod tests {
             let m3 = Writer::new().u8(item::STATE, 3).put(item::PUBLIC_KEY, &a).put(item::PROOF, &proof);
             (self.send(session, m3).0, key)
         }
-    }
-
-    fn m5(key: &[u8; 64], sign_with: &Key, public: &Key) -> Writer {
-        let signing = hkdf(key, b"Pair-Setup-Controller-Sign-Salt", b"Pair-Setup-Controller-Sign-Info");
-        let signed = [&signing[..], b"controller", public].concat();
-        let inner = Writer::new()
-            .put(item::IDENTIFIER, b"controller")
-            .put(item::PUBLIC_KEY, public)
-            .put(item::SIGNATURE, &sign(sign_with, &signed));
-        let seal = hkdf(key, b"Pair-Setup-Encrypt-Salt", b"Pair-Setup-Encrypt-Info");
-        Writer::new()
-            .u8(item::STATE, 5)
-            .put(item::ENCRYPTED, &seal_message(&seal, b"PS-Msg05", inner.finish()))
     }
 
     #[test]

@@ -8,10 +8,9 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod aes;
-mod sha1;
 
+use super::sha1::Hmac;
 use aes::Aes;
-use sha1::Hmac;
 use std::fmt;
 
 /// Bytes behind an RTP packet.

@@ -35,6 +35,8 @@ section! {
         speaker: bool = "false", Kind::Bool;
         /// Keep the microphone silent while somebody talks.
         half_duplex: bool = "false", Kind::Bool;
+        /// RTSP, ONVIF and the web go on while the camera is switched off in the Home app.
+        third_party: bool = "true", Kind::Bool;
         /// Announce a status light that can be switched.
         status_light: bool = "false", Kind::Bool;
         /// Announce night vision that can be switched.
@@ -67,6 +69,10 @@ section! {
         mode: &'static str = "own", Kind::Words(&["own", "files", "off"]), PROCESS;
         /// The host's name without ".local". Without it the machine's.
         host: String = "", Kind::Text, PROCESS;
+        /// Announce the RTSP server, where other hosts reach it.
+        rtsp: bool = "true", Kind::Bool, PROCESS;
+        /// Announce the web interface, where other hosts reach it.
+        web: bool = "true", Kind::Bool, PROCESS;
         /// Where the files are written.
         directory: PathBuf = "/etc/avahi/services", Kind::Path, PROCESS, GUARDED;
     }
@@ -84,9 +90,5 @@ pub const SECTION: Section = Section {
 };
 
 /// The section of discovery.
-pub const MDNS: Section = Section {
-    name: "mdns",
-    module: Some("homekit"),
-    help: Mdns::ABOUT,
-    shape: Shape::Table(Mdns::KEYS, None),
-};
+pub const MDNS: Section =
+    Section { name: "mdns", module: None, help: Mdns::ABOUT, shape: Shape::Table(Mdns::KEYS, None) };

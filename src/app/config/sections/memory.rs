@@ -5,8 +5,9 @@ use crate::app::config::keys::{Kind, Section, Shape, section};
 section! {
     /// How much memory media may take.
     pub struct Memory {
-        /// All tracks together; 0 asks the machine.
-        limit: usize = "0", Kind::Size(0, 1 << 30), LACKING;
+        /// The whole program at the most, as the system counts it (RSS): tracks hold less, prebuffers last, then
+        /// new viewers are refused; 0 is no limit.
+        limit: usize = "0", Kind::Size(0, 1 << 30), LIVE;
         /// One track of video at the most; 0 is a sixteenth of the machine's memory. It takes only what its
         /// bitrate and its GOP need.
         track: usize = "0", Kind::Size(0, 1 << 28);

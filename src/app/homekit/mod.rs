@@ -13,12 +13,15 @@ use super::program::{Program, Service};
 use super::state;
 use crate::homekit::accessory::{Accessory, Camera, Settings, Value, Viewer};
 use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
+use crate::homekit::crypto::Key;
 use crate::homekit::database::{Shape, iid, kind};
+use crate::homekit::hds::server::DataStreams;
 use crate::homekit::live::{self, Desk, Live};
 use crate::homekit::pairing::book::VERSION;
 use crate::homekit::payload;
 use crate::homekit::qr::Qr;
-use crate::homekit::server::{Behind, Listening, Server, Store};
+use crate::homekit::recording::{PREBUFFER, Recording};
+use crate::homekit::server::{Behind, Listening, Server, Store, random};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
 use crate::net::socket::Listener;
@@ -47,7 +50,15 @@ pub(super) struct Home {
     store: Option<state::Store>,
     slow: Rc<Worker>,
     lid: Rc<Lid>,
+    recorder: Option<Recorder>,
     _listening: Listening,
+}
+
+/// What serves recordings to hubs.
+#[derive(Clone)]
+struct Recorder {
+    recording: Rc<Recording>,
+    streams: Rc<DataStreams>,
 }
 
 impl Drop for Home {
@@ -55,6 +66,9 @@ impl Drop for Home {
         // what the worker has not written yet is written now, for the program may be about to end; and
         // after what waits there already
         let bytes = self.server.stop();
+        if let Some(recorder) = &self.recorder {
+            recorder.streams.stop();
+        }
         self.lid.shut(false);
         let Some(store) = self.store.take() else { return };
         let (done, written) = std::sync::mpsc::channel();
@@ -196,9 +210,6 @@ impl Homekit {
             program.fault("homekit", format!("homekit.{stream}: {sentence}"));
         }
         let settings = settings(stream, row, category, &book.identity.device_id);
-        if row.hksv {
-            log::warn!(target: "homekit", "homekit.{stream}.hksv: recordings are announced and not served yet");
-        }
         // any port, and that is best the one where controllers have found it before
         let again = Some(book.port).filter(|&port| row.port == 0 && port != 0);
         let again = again.and_then(|port| Listener::tcp(&format!(":{port}")).ok());
@@ -217,19 +228,25 @@ impl Homekit {
         let lid = Lid::new(&program.hall, &streams, row.third_party);
         let options = live::Options { streams, half_duplex: row.half_duplex };
         let live = Live::new(&program.hall, options, self.desk.clone());
+        let recorder = row.hksv.then(|| {
+            let recording = Recording::new(&program.hall, stream);
+            let streams = DataStreams::new(program.executor.clone(), Rc::new(recording.clone()));
+            Recorder { recording, streams }
+        });
         let mut eye = Eye {
             bus: program.bus.clone(),
             stream: stream.into(),
             live: live.clone(),
             sound: Sound::default(),
             lid: lid.clone(),
+            recorder: recorder.clone(),
         };
         let mut accessory = Accessory::new(settings, book);
         accessory.not_saved();
         if program.bus.is_on(stream, What::Privacy(true)) {
             accessory.set_disabled(true, &mut eye);
         }
-        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT] {
+        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT].into_iter().chain(Recording::IIDS) {
             accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
         }
         let behind = Behind {
@@ -258,6 +275,7 @@ impl Homekit {
             store,
             slow,
             lid,
+            recorder,
             _listening: listening,
         })
     }
@@ -307,7 +325,7 @@ fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings 
         category,
         shape,
         sizes: SIZES.to_vec(),
-        prebuffer_ms: 4000,
+        prebuffer_ms: PREBUFFER.as_millis() as u32,
         third_party: row.third_party,
     }
 }
@@ -316,7 +334,12 @@ fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings 
 fn hear(homes: &RefCell<Vec<Home>>, event: &Event) {
     for home in homes.borrow().iter().filter(|h| event.stream.is_empty() || *h.stream == *event.stream) {
         match event.what {
-            What::Motion(on) => home.server.motion(on),
+            What::Motion(on) => {
+                if let Some(recorder) = &home.recorder {
+                    recorder.recording.motion(on);
+                }
+                home.server.motion(on);
+            }
             What::Doorbell => home.server.press(),
             What::Privacy(on) => home.server.disable(on),
             What::Light(on) => home.server.set(iid::OPERATING + 4, Value::Bool(on)),
@@ -332,6 +355,7 @@ struct Eye {
     live: Rc<Live>,
     sound: Sound,
     lid: Rc<Lid>,
+    recorder: Option<Recorder>,
 }
 
 /// What the switch of the Home app shuts beside HomeKit: nothing, or the stream for everybody.
@@ -395,11 +419,26 @@ impl Camera for Eye {
         self.live.end(viewer);
     }
 
+    fn data_stream(&mut self, connection: u32, shared: &Key, salt: &[u8; 32]) -> Result<(u16, Key), bool> {
+        let recorder = self.recorder.as_ref().ok_or(false)?;
+        let mut ours = [0; 32];
+        random(&mut ours);
+        let port = recorder.streams.expect(connection, shared, salt, &ours)?;
+        Ok((port, ours))
+    }
+
     fn closed(&mut self, connection: u32) {
         self.live.closed(connection);
+        if let Some(recorder) = &self.recorder {
+            recorder.streams.closed(connection);
+        }
     }
 
     fn changed(&mut self, iid: u16, what: u16, value: &Value) {
+        // before the lid is shut: a recording that is not allowed any more has not lost its source
+        if let Some(recorder) = &self.recorder {
+            recorder.recording.set(iid, value);
+        }
         match (iid, what, value) {
             (MICROPHONE, _, _) => self.live.set_microphone(value.is_on()),
             (SIGHT, _, _) => self.lid.shut(!value.is_on()),

@@ -44,6 +44,32 @@ pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
             })
         }
     });
+    for method in [Method::Post, Method::Delete, Method::Get] {
+        let all = homes.clone();
+        routes.on(method, "/api/homekit/motion", Access::Role(Role::View), move |program, r| {
+            let homes = all.clone();
+            async move {
+                let role = if method == Method::Get { Role::View } else { Role::Control };
+                let mut name = None;
+                let answer = one(&homes, &r, role, |home| {
+                    let moving = home.server.accessory().value(iid::MOTION + 1).is_some_and(|v| v.is_on());
+                    name = Some(home.stream.clone());
+                    match method {
+                        Method::Get => Response::json(format!("{{\"motion\":{moving}}}")),
+                        _ => Response::text("OK"),
+                    }
+                });
+                // all who listen hear it, and the accessory among them
+                match name.filter(|_| method != Method::Get) {
+                    Some(name) => match program.post(Some(&name), What::Motion(method == Method::Post)) {
+                        Ok(()) => answer,
+                        Err(sentence) => Response::error(404, &sentence),
+                    },
+                    None => answer,
+                }
+            }
+        });
+    }
     let all = homes.clone();
     routes.on(Method::Post, "/api/homekit/doorbell", Access::Role(Role::Control), move |program, r| {
         let homes = all.clone();
@@ -121,33 +147,55 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
         w.key("setup_uri").string(&home.uri());
     }
     w.key("missing").begin_array();
-    for sentence in missing(&accessory) {
-        w.string(sentence);
+    for sentence in missing(home) {
+        w.string(&sentence);
     }
     w.end_array();
+    if let Some(recorder) = &home.recorder {
+        let (recording, streams) = (&recorder.recording, recorder.streams.stats());
+        let stats = recording.stats();
+        w.key("recording").begin_object();
+        w.key("armed").bool(recording.is_armed());
+        w.key("recording").bool(recording.is_recording());
+        w.key("opened").uint(stats.opened);
+        w.key("refused").uint(stats.refused);
+        w.key("fragments").uint(stats.fragments);
+        w.key("connections").uint(streams.connections as u64);
+        w.key("stuck").uint(streams.stuck);
+        w.end_object();
+    }
     w.end_object();
 }
 
 /// What is still to be done until a clip can be recorded.
-fn missing(accessory: &crate::homekit::accessory::Accessory) -> Vec<&'static str> {
+fn missing(home: &Home) -> Vec<String> {
+    let accessory = home.server.accessory();
     let is_on = |iid| accessory.value(iid).is_some_and(|v| v.is_on());
     let mut out = Vec::new();
-    if !accessory.settings.shape.recording {
-        out.push("hksv is off in the configuration");
-    } else {
-        out.push("this build announces recordings and does not serve them yet");
-        if accessory.value(iid::RECORDING + 5).is_none() {
-            out.push("no hub has chosen how to record");
-        }
-        if !is_on(iid::RECORDING + 1) {
-            out.push("recording is not allowed in the Home app");
-        }
-        if !is_on(iid::OPERATING + 1) {
-            out.push("the camera is switched off in the Home app");
-        }
-    }
+    let mut say = |sentence: &str| out.push(sentence.to_owned());
     if !accessory.book.is_paired() {
-        out.push("it is not paired");
+        say("it is not paired");
+    } else if home.server.stats().controllers == 0 {
+        say("no controller is connected: a hub has to be in the network");
     }
+    let Some(recorder) = &home.recorder else {
+        say("hksv is off in the configuration");
+        return out;
+    };
+    if accessory.value(iid::RECORDING + 5).is_none() {
+        say(
+            "no hub has chosen how to record: that begins when Stream & Allow Recording is chosen in the Home app",
+        );
+    }
+    if !is_on(iid::RECORDING + 1) {
+        say("recording is not allowed in the Home app");
+    }
+    if !is_on(iid::OPERATING + 1) {
+        say("the camera is switched off in the Home app");
+    }
+    if is_on(iid::OPERATING + 7) {
+        say("the camera is switched off by somebody who stands before it");
+    }
+    out.extend(recorder.recording.trouble().map(|why| ["nothing can be recorded: ", &why].concat()));
     out
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// No fragment is longer while there is a key frame to end it at.
 pub const LONGEST: Duration = Duration::from_millis(4400);
 /// A key frame that is this old should have a successor.
-pub const KEY_AGE: Duration = Duration::from_millis(4050);
+pub const KEY_AGE: Duration = Duration::from_millis(4020);
 /// A fragment is not waited for longer, if the source says nothing any more.
 const STALL: Duration = Duration::from_secs(5);
 /// A source that has said nothing for so long says nothing any more.
@@ -417,7 +417,11 @@ mod tests {
 
     impl Rings {
         fn new() -> Rings {
-            let keep = Duration::from_secs(6);
+            Rings::keeping(60)
+        }
+
+        fn keeping(seconds: u64) -> Rings {
+            let keep = Duration::from_secs(seconds);
             Rings { pictures: Ring::new(4 << 20, keep), sound: Ring::new(1 << 20, keep), n: 0, said: 0 }
         }
 
@@ -605,7 +609,7 @@ mod tests {
 
     #[test]
     fn a_hub_that_is_too_slow_gets_no_rubbish() {
-        let mut rings = Rings::new();
+        let mut rings = Rings::keeping(6);
         rings.run(0, 10_000, 2000, 32_000, 0..0);
         let mut clip = Clip::new(&rings.pictures, Some((&rings.sound, &CONFIG)), at(4_000)).unwrap();
         assert_eq!(clip.next(&rings.pictures, Some(&rings.sound), at(10_000)), Cut::Ready);

@@ -24,7 +24,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A piece of a recording that is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,8 @@ pub struct DataStreams {
     next: Cell<u32>,
     refused: Cell<u64>,
     stuck: Cell<u64>,
+    /// How long a greeting, and how long the taking of bytes, is waited for.
+    patience: Cell<[Duration; 2]>,
 }
 
 impl DataStreams {
@@ -116,6 +118,7 @@ impl DataStreams {
             next: Cell::new(1),
             refused: Cell::new(0),
             stuck: Cell::new(0),
+            patience: Cell::new([HDS_TIME, HDS_WRITE_TIME]),
         })
     }
 
@@ -227,15 +230,17 @@ impl DataStreams {
     }
 
     async fn serve(&self, line: &Rc<Line>) {
+        let [hello, write] = self.patience.get();
         let mut work = Work {
             line: line.clone(),
-            patience: Timer::at(Instant::now() + HDS_TIME),
+            patience: Timer::after(hello),
             input: Vec::new(),
             session: None,
             out: Vec::new(),
             written: 0,
             tape: None,
             timer: Timer::never(),
+            write,
         };
         let why = poll_fn(|cx| work.poll(cx, self)).await;
         match why {
@@ -305,8 +310,9 @@ struct Work {
     out: Vec<u8>,
     written: usize,
     tape: Option<Tape>,
-    /// Until the hub takes something.
+    /// Until the hub takes something, and how long that may be.
     timer: Timer,
+    write: Duration,
 }
 
 impl Work {
@@ -436,7 +442,7 @@ impl Work {
             return Ok(true);
         }
         if n > 0 {
-            self.timer = Timer::at(Instant::now() + HDS_WRITE_TIME);
+            self.timer = Timer::after(self.write);
         }
         if self.line.socket.poll_writable(cx).is_ready() {
             return Ok(true);
@@ -494,7 +500,7 @@ impl Tape {
         if left == 0 {
             // it ends, and there was nothing left to end with
             session.end(self.stream, out);
-            self.ends = Some(Timer::at(Instant::now() + HDS_END_TIME));
+            self.ends = Some(Timer::after(HDS_END_TIME));
             return Ok(true);
         }
         self.number += 1;
@@ -520,8 +526,12 @@ impl Tape {
         session.end_chunk(&chunk, from, out);
         self.now = (!last).then_some((segment, left - len));
         if end {
-            self.ends = Some(Timer::at(Instant::now() + HDS_END_TIME));
+            self.ends = Some(Timer::after(HDS_END_TIME));
         }
         Ok(true)
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -531,7 +531,8 @@ mod tests {
     #[test]
     fn what_nobody_understands_is_told_so() {
         let (mut session, mut hub) = pair();
-        say(&mut session, &hub.hello()).0.unwrap();
+        let (_, out) = say(&mut session, &hub.hello());
+        status(&mut hub, out);
         let mut out = Vec::new();
         for reply in [("whatever", "x", 5), ("dataSend", "x", 3), ("control", "x", 3)] {
             let (heard, out) = say(&mut session, &hub.request(reply.0, reply.1, &Value::Dict(vec![])));

@@ -26,7 +26,7 @@ pub const PREBUFFER: Duration = Duration::from_secs(4);
 /// A hub may be this late.
 const LATE: Duration = Duration::from_secs(2);
 /// Between looks at the age of the last key frame.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(100);
 /// Pictures whose key frames are farther apart than this cannot be recorded.
 const APART: Duration = Duration::from_secs(6);
 /// For so long that is remembered.

@@ -48,7 +48,8 @@ fn call(streamd: &Streamd, part: &str, more: &[&str]) -> Vec<String> {
 fn hubsim(streamd: &Streamd, part: &str, more: &[&str]) -> Value {
     let args = call(streamd, part, more);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let run = tool("node", &args, "");
+    // a whole life has waits of a minute in it
+    let run = long_tool("node", &args, "", PATIENCE * if part == "all" { 8 } else { 2 });
     let name = format!("hubsim-{part}.json");
     std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), &run.out).unwrap();
     let report = match parse(run.out.as_bytes()) {

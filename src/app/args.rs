@@ -20,6 +20,11 @@ pub enum Command {
         /// Do not start with a wrong configuration.
         strict: bool,
     },
+    /// Serve one source as a HomeKit camera that hubs record.
+    Hksv {
+        /// The configuration that this makes.
+        config: Vec<String>,
+    },
     /// Read the configuration and report.
     Check {
         /// As for [`Command::Run`].
@@ -204,6 +209,7 @@ impl Given {
         self.count(entry)?;
         Ok(match entry.name {
             "check" => Command::Check { config: self.all("config") },
+            "hksv" => Command::Hksv { config: self.hksv() },
             "schema" => Command::Schema { docs: self.has("docs") },
             "devices" => Command::Devices { json: self.has("json") },
             "probe" => Command::Probe {
@@ -216,6 +222,26 @@ impl Given {
             },
             _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
         })
+    }
+
+    /// The configuration of a camera that is nothing but an accessory.
+    fn hksv(&mut self) -> Vec<String> {
+        let source = self.take().unwrap_or_default();
+        let mut config = vec![
+            "{api: {listen: \"127.0.0.1:1984\"}, rtsp: {listen: \"\"}, ctl: {socket: \"\"}}".to_owned(),
+            ["streams.camera=", &source].concat(),
+            "homekit.camera.hksv=true".to_owned(),
+        ];
+        for (flag, key) in [
+            ("pin", "homekit.camera.pin="),
+            ("port", "homekit.camera.port="),
+            ("motion", "homekit.camera.motion="),
+            ("threshold", "homekit.camera.motion_threshold="),
+            ("pairings", "app.state="),
+        ] {
+            config.extend(self.last(flag).map(|value| [key, value].concat()));
+        }
+        config
     }
 
     /// A flag's number, from 1 on.
@@ -351,6 +377,15 @@ mod tests {
         #[cfg(feature = "schema")]
         assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
         assert_eq!(of("devices --json"), Ok(Command::Devices { json: true }));
+        #[cfg(feature = "homekit")]
+        {
+            let Ok(Command::Hksv { config }) = of("hksv rtsp://a:b@c/d --pin 03145154 --pairings /p") else {
+                panic!("hksv")
+            };
+            let made = ["streams.camera=rtsp://a:b@c/d", "homekit.camera.hksv=true"];
+            assert_eq!(config[1..3], made);
+            assert_eq!(config[3..], ["homekit.camera.pin=03145154", "app.state=/p"]);
+        }
         let probe = |json, seconds, frames, save: Option<&str>| {
             let (config, source) = (vec![], "rtsp://a:b@c/d".into());
             Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })

@@ -108,6 +108,19 @@ pub const COMMANDS: &[Entry] = &[
         ],
         "Watch a source: tracks, codecs, size, bitrate, GOP.",
     ),
+    #[cfg(feature = "homekit")]
+    entry(
+        "hksv",
+        &["SOURCE"],
+        &[
+            flag("pin", None, "CODE", "the setup code; without it a random one, which is kept"),
+            flag("port", None, "N", "where HomeKit listens; without it any port, which is kept"),
+            flag("motion", None, "MODE", "where motion comes from, as homekit.motion says it"),
+            flag("threshold", None, "X", "the detector's, as homekit.motion_threshold says it"),
+            flag("pairings", None, "FOLDER", "where pairings are kept"),
+        ],
+        "Serve any camera to HomeKit, whose hubs record it; no file.",
+    ),
     entry("devices", &[], &[flag("json", None, "", "as JSON")], "List what this machine offers as sources."),
     entry(
         "ctl",

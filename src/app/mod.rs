@@ -35,7 +35,8 @@ pub fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Run { config, strict } => run::run(config, strict),
+        Command::Run { config, strict } => run::run(config, strict, false),
+        Command::Hksv { config } => run::run(config, false, true),
         Command::Check { config } => run::check(&config).into(),
         #[cfg(feature = "schema")]
         Command::Schema { docs: true } => print(&config::docs::docs()),

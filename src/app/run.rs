@@ -21,8 +21,8 @@ pub fn configuration(arguments: &[String]) -> Loaded {
     load(arguments, &World { env: &env, modules: &names })
 }
 
-/// Serves until it is told to end.
-pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
+/// Serves until it is told to end; `show` says what there is also where nobody sits at a terminal.
+pub fn run(arguments: Vec<String>, strict: bool, show: bool) -> ExitCode {
     logging::install();
     // before any thread is there, because threads inherit what is blocked
     let signals = Signals::new();
@@ -48,7 +48,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
         logging::flush();
         return Exit::Config.into();
     }
-    let end = executor.block_on(serve(&program, signals));
+    let end = executor.block_on(serve(&program, signals, show));
     program.close();
     // tasks that were cancelled let go of their sockets and devices here
     for _ in 0..1000 {
@@ -72,7 +72,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     }
 }
 
-async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End {
+async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>, show: bool) -> End {
     program.executor.spawn(logging::tell_repetitions()).detach();
     let _routes = api::serve(program);
     program.start();
@@ -80,7 +80,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End 
         log::error!(target: "app", "nothing can be served, see above; streamd ends");
         return End::Exit(Exit::Failed as u8);
     }
-    announce(program);
+    announce(program, show);
     let signals = match signals {
         Ok(signals) => signals,
         Err(error) => {
@@ -109,7 +109,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End 
 }
 
 /// Says what is being served: in the log, and to a person who looks at the terminal.
-fn announce(program: &Rc<Program>) {
+fn announce(program: &Rc<Program>, show: bool) {
     let took = clock::now().since(program.started).as_micros() as u64;
     let names: Vec<String> = program.hall.streams().iter().map(|s| s.name().to_owned()).collect();
     let names = if names.is_empty() { "no streams".into() } else { names.join(", ") };
@@ -120,7 +120,7 @@ fn announce(program: &Rc<Program>) {
         api::VERSION,
         if listening.is_empty() { "the control socket only" } else { &listening },
     );
-    if !std::io::stdout().is_terminal() {
+    if !show && !std::io::stdout().is_terminal() {
         return;
     }
     let mut out = std::io::stdout().lock();

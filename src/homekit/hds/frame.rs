@@ -71,6 +71,11 @@ impl Keys {
         }
     }
 
+    /// The hub's end.
+    pub fn turned(self) -> Keys {
+        Keys { outward: self.inward, sent: 0, inward: self.outward, received: 0 }
+    }
+
     /// Makes a frame of what was written behind [`HEAD`] free bytes at `from`: fills these in, seals,
     /// appends the tag.
     pub fn seal(&mut self, out: &mut Vec<u8>, from: usize) {
@@ -135,8 +140,7 @@ pub mod testing {
 
     /// Keys as the hub holds them.
     pub fn hub(shared: &Key, theirs: &Key, ours: &Key) -> Keys {
-        let keys = Keys::new(shared, theirs, ours);
-        Keys { outward: keys.inward, sent: 0, inward: keys.outward, received: 0 }
+        Keys::new(shared, theirs, ours).turned()
     }
 }
 

@@ -198,8 +198,10 @@ impl DataStreams {
     }
 
     fn welcome(self: &Rc<Self>, socket: Socket) {
-        if self.lines.borrow().len() >= HDS_CONNECTIONS {
-            let stranger = self.lines.borrow().iter().find(|l| l.owner.get().is_none()).cloned();
+        let open = |lines: &[Rc<Line>]| lines.iter().filter(|l| !l.closed.get()).count();
+        if open(&self.lines.borrow()) >= HDS_CONNECTIONS {
+            let lines: Vec<Rc<Line>> = self.lines.borrow().clone();
+            let stranger = lines.iter().find(|l| !l.closed.get() && l.owner.get().is_none());
             self.refused.set(self.refused.get() + 1);
             match stranger {
                 Some(stranger) => stranger.close(),

@@ -112,7 +112,8 @@ impl Peer {
     /// The next message; none once the connection is closed.
     fn hear(&mut self) -> Option<Word> {
         loop {
-            let heard = self.hub.hear(&mut self.heard).map(|(header, message, len)| (word(&header, &message), len));
+            let heard =
+                self.hub.hear(&mut self.heard).map(|(header, message, len)| (word(&header, &message), len));
             if let Some((word, len)) = heard {
                 self.heard.drain(..len);
                 return Some(word);
@@ -187,7 +188,12 @@ fn word(header: &Value<'_>, message: &Value<'_>) -> Word {
 }
 
 /// Has hubs, in a thread of their own, meet a server whose shop is this one.
-fn meet(shop: Shop, patience: Duration, expected: u8, hubs: impl FnOnce(u16) + Send + 'static) -> (Stats, u32) {
+fn meet(
+    shop: Shop,
+    patience: Duration,
+    expected: u8,
+    hubs: impl FnOnce(u16) + Send + 'static,
+) -> (Stats, u32) {
     let executor = Rc::new(LocalExecutor::new());
     let shop = Rc::new(shop);
     let server = DataStreams::new(executor.clone(), Rc::new(Shelf(shop.clone())));
@@ -211,7 +217,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn two_hundred_recordings_follow_each_other_on_one_connection() {
-    let segments = vec![651, HDS_CHUNK, 2 * HDS_CHUNK + 1, 1];
+    let segments = vec![651, 3000, 1];
     let shop = Shop { segments: segments.clone(), ..Shop::default() };
     let (stats, sold) = meet(shop, LONG, 2, move |port| {
         let mut other = Peer::new(port, 1);
@@ -237,6 +243,21 @@ fn two_hundred_recordings_follow_each_other_on_one_connection() {
         assert_eq!(other.open(1), Word::Answer(0, Some(0)));
     });
     assert_eq!((stats.refused, stats.stuck, sold), (0, 0, 201));
+}
+
+#[test]
+fn a_large_segment_comes_in_parts() {
+    let segments = vec![651, HDS_CHUNK, 2 * HDS_CHUNK + 1, 1];
+    let shop = Shop { segments: segments.clone(), ..Shop::default() };
+    meet(shop, LONG, 1, move |port| {
+        let mut peer = Peer::new(port, 0);
+        peer.greet();
+        peer.open(1);
+        let mut next = 0;
+        for (at, &len) in segments.iter().enumerate() {
+            assert_eq!(peer.segment(at as i64 + 1, &mut next), (len, false));
+        }
+    });
 }
 
 #[test]
@@ -292,7 +313,11 @@ fn strangers_are_shown_out_and_hubs_are_not() {
     let (stats, _) = meet(shop, LONG, 2, |port| {
         let mut good = Peer::new(port, 0);
         good.greet();
-        for rubbish in [&[0u8; 200][..], &[1, 0xff, 0xff, 0xff], &[1, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        for rubbish in [
+            &[0u8; 200][..],
+            &[1, 0xff, 0xff, 0xff],
+            &[1, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ] {
             let mut stranger = Peer::new(port, 9);
             stranger.say(rubbish);
             assert_eq!(stranger.hear(), None);
@@ -308,6 +333,7 @@ fn strangers_are_shown_out_and_hubs_are_not() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)]
 fn who_says_nothing_or_takes_nothing_is_given_up() {
     let short = Duration::from_millis(200);
     let shop = Shop { segments: vec![64 * HDS_CHUNK], ..Shop::default() };

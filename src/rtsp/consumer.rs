@@ -62,9 +62,10 @@ impl Out {
         self.at >= self.bytes.len()
     }
 
-    /// For more, which leaves at once.
+    /// For more, which leaves at once: in a message of its own, if it leaves in messages.
     pub fn urgent(&mut self) -> &mut Vec<u8> {
         self.hold = None;
+        self.seal();
         &mut self.bytes
     }
 
@@ -374,9 +375,10 @@ impl View {
     }
 
     /// Appends the reports of all tracks, interleaved.
-    pub fn reports(&self, now: Time, bye: bool, out: &mut Vec<u8>) {
+    pub fn reports(&self, now: Time, bye: bool, out: &mut Out) {
         for (at, port) in self.ports.iter().enumerate() {
             let Some(channel) = port.channel else { continue };
+            let out = out.urgent();
             let head = out.len();
             out.extend_from_slice(&frame_head(channel.saturating_add(1), 0));
             self.report(at, now, bye, out);
@@ -406,7 +408,7 @@ impl View {
     ) -> io::Result<(Pumped, usize)> {
         let mut moved = 0;
         if self.report_due(now) {
-            self.reports(now, false, out.urgent());
+            self.reports(now, false, out);
         }
         let coalesce = flows.coalesce.get();
         loop {

@@ -11,7 +11,7 @@ use super::api::Routes;
 use super::config::{Config, Homekit as Row};
 use super::program::{Program, Service};
 use super::state;
-use crate::homekit::accessory::{Accessory, Camera, Settings, Value, Viewer};
+use crate::homekit::accessory::{AID, Accessory, Camera, Settings, Value, Viewer};
 use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
 use crate::homekit::crypto::Key;
 use crate::homekit::database::{Shape, iid, kind};
@@ -258,7 +258,7 @@ impl Homekit {
         let told = Rc::downgrade(&server);
         live.on_end(Rc::new(move |viewer| {
             if let Some(server) = told.upgrade() {
-                server.live_ended(viewer);
+                server.live_ended(AID, viewer);
             }
         }));
         let listening = server.serve(listener);
@@ -338,12 +338,12 @@ fn hear(homes: &RefCell<Vec<Home>>, event: &Event) {
                 if let Some(recorder) = &home.recorder {
                     recorder.recording.motion(on);
                 }
-                home.server.motion(on);
+                home.server.motion(AID, on);
             }
-            What::Doorbell => home.server.press(),
-            What::Privacy(on) => home.server.disable(on),
-            What::Light(on) => home.server.set(iid::OPERATING + 4, Value::Bool(on)),
-            What::Night(on) => home.server.set(iid::OPERATING + 5, Value::Bool(on)),
+            What::Doorbell => home.server.press(AID),
+            What::Privacy(on) => home.server.disable(AID, on),
+            What::Light(on) => home.server.set(AID, iid::OPERATING + 4, Value::Bool(on)),
+            What::Night(on) => home.server.set(AID, iid::OPERATING + 5, Value::Bool(on)),
         }
     }
 }

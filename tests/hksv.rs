@@ -134,7 +134,7 @@ fn taken(path: &Path) -> (u64, u64) {
         u64::from_be_bytes(data[8..16].try_into().unwrap())
     });
     let first = times.next().unwrap();
-    (first, times.last().unwrap())
+    (first, times.next_back().unwrap())
 }
 
 /// The clip begins well before the moment at which somebody said that something moves, and holds it.

@@ -113,8 +113,8 @@ pub const COMMANDS: &[Entry] = &[
         "hksv",
         &["SOURCE"],
         &[
-            flag("pin", None, "CODE", "the setup code; without it a random one, which is kept"),
-            flag("port", None, "N", "where HomeKit listens; without it any port, which is kept"),
+            flag("pin", None, "CODE", "the setup code; else a random one, which is kept"),
+            flag("port", None, "N", "HomeKit's port; else any, which is kept"),
             flag("motion", None, "MODE", "where motion comes from, as homekit.motion says it"),
             flag("threshold", None, "X", "the detector's, as homekit.motion_threshold says it"),
             flag("pairings", None, "FOLDER", "where pairings are kept"),

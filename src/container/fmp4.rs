@@ -209,14 +209,15 @@ fn end_track(b: &mut Boxes<'_>, [trak, mdia, minf, stbl, stsd]: [usize; 5]) {
     }
 }
 
-fn of<'a>(sets: &'a ParameterSets, kind: NalKind) -> impl Iterator<Item = &'a [u8]> + Clone {
-    let codec = sets.codec();
-    sets.iter().filter(move |nal| codec.kind(nal) == kind).collect::<Vec<_>>().into_iter()
-}
-
-fn list(b: &mut Boxes<'_>, nals: impl Iterator<Item = impl AsRef<[u8]>>) {
-    for nal in nals {
-        let nal = nal.as_ref();
+/// Sets of one kind, each behind its length; how many there are stands before them, in a byte or two.
+fn list(b: &mut Boxes<'_>, sets: &ParameterSets, kind: NalKind, wide: bool, flags: u8) {
+    let all = || sets.iter().filter(|nal| sets.codec().kind(nal) == kind);
+    let count = all().count() as u8;
+    if wide {
+        b.u8(0);
+    }
+    b.u8(flags | count);
+    for nal in all() {
         b.u16(nal.len() as u16);
         b.bytes(nal);
     }
@@ -228,11 +229,8 @@ fn avcc(b: &mut Boxes<'_>, sets: &ParameterSets) {
     b.u8(1);
     b.bytes(&sps.profile_level_id());
     b.u8(0xff);
-    let (all, pps) = (of(sets, NalKind::Sps), of(sets, NalKind::Pps));
-    b.u8(0xe0 | all.clone().count() as u8);
-    list(b, all);
-    b.u8(pps.clone().count() as u8);
-    list(b, pps);
+    list(b, sets, NalKind::Sps, false, 0xe0);
+    list(b, sets, NalKind::Pps, false, 0);
     if matches!(sps.profile_idc, 100 | 110 | 122 | 144 | 244) {
         b.u8(0xfc | sps.chroma_format_idc);
         b.u8(0xf8 | sps.bit_depth_luma.wrapping_sub(8) & 7);
@@ -260,11 +258,9 @@ fn hvcc(b: &mut Boxes<'_>, sets: &ParameterSets) {
     b.u8((sps.temporal_layers & 7) << 3 | u8::from(sps.temporal_nesting) << 2 | 3);
     b.u8(3);
     for (kind, number) in [(NalKind::Vps, 32), (NalKind::Sps, 33), (NalKind::Pps, 34)] {
-        let nals = of(sets, kind);
         // all of them are here
         b.u8(0x80 | number);
-        b.u16(nals.clone().count() as u16);
-        list(b, nals);
+        list(b, sets, kind, true, 0);
     }
     b.close(hvcc);
 }

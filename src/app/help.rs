@@ -119,7 +119,7 @@ pub const COMMANDS: &[Entry] = &[
             flag("threshold", None, "X", "the detector's, as homekit.motion_threshold says it"),
             flag("pairings", None, "FOLDER", "where pairings are kept"),
         ],
-        "Serve any camera to HomeKit, whose hubs record it; no file.",
+        "Serve any camera to Apple Home, recordings too.",
     ),
     entry("devices", &[], &[flag("json", None, "", "as JSON")], "List what this machine offers as sources."),
     entry(

@@ -50,13 +50,16 @@ pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
         async move {
             let mut name = None;
             let answer = one(&homes, &r, Role::Control, |home| {
-                if !home.server.accessory().settings.shape.doorbell {
+                let stream = request_stream(&r, home);
+                let unit = home.unit(stream);
+                let accessory = home.server.accessory();
+                if !unit.and_then(|u| accessory.at(u.aid)).is_some_and(|a| a.settings.shape.doorbell) {
                     return Response::error(
                         400,
                         "this accessory has no bell: category_id: doorbell makes one",
                     );
                 }
-                name = Some(home.stream.clone());
+                name = Some(stream.to_owned());
                 Response::text("OK")
             });
             // all who listen hear it, and the accessory among them
@@ -77,10 +80,15 @@ fn one(homes: &Homes, request: &Request, role: Role, act: impl FnOnce(&Home) -> 
     if let Some(refusal) = request.refuse(role, id) {
         return refusal;
     }
-    match homes.borrow().iter().find(|h| h.stream == id) {
+    match homes.borrow().iter().find(|h| h.name == id || h.unit(id).is_some()) {
         Some(home) => act(home),
         None => Response::error(404, &format!("no accessory is called {id:?}")),
     }
+}
+
+/// The stream that is asked for: of a bridge one behind it.
+fn request_stream<'a>(request: &'a Request, home: &'a Home) -> &'a str {
+    request.query("id").or(request.query("src")).unwrap_or(&home.name)
 }
 
 fn get(homes: &Homes, request: &Request) -> Response {
@@ -92,8 +100,8 @@ fn get(homes: &Homes, request: &Request) -> Response {
         });
     }
     w.begin_object();
-    for home in homes.borrow().iter().filter(|h| request.user.may(Role::View, Some(&h.stream))) {
-        w.key(&home.stream);
+    for home in homes.borrow().iter().filter(|h| request.user.may(Role::View, Some(&h.name))) {
+        w.key(&home.name);
         write(&mut w, home, request);
     }
     w.end_object();
@@ -110,18 +118,30 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
     w.key("config_number").uint(u64::from(book.config_number));
     w.key("port").uint(u64::from(home.port));
     w.key("paired").uint(book.pairings.len() as u64);
+    w.key("streams").begin_array();
+    for unit in &home.units {
+        w.string(&unit.stream);
+    }
+    w.end_array();
     w.key("connections").begin_array();
     for (remote, controller) in home.server.connections() {
         w.begin_object().key("remote_addr").string(&remote).key("controller").bool(controller).end_object();
     }
     w.end_array();
-    if !book.is_paired() && request.user.may(Role::Admin, Some(&home.stream)) {
+    if !book.is_paired() && request.user.may(Role::Admin, Some(&home.name)) {
         w.key("setup_code").string(&book.identity.code.to_string());
         w.key("setup_id").string(&String::from_utf8_lossy(&book.identity.setup_id));
         w.key("setup_uri").string(&home.uri());
     }
     w.key("missing").begin_array();
-    for sentence in missing(&accessory) {
+    let all: Vec<_> = home.units.iter().filter_map(|u| accessory.at(u.aid)).collect();
+    let mut sentences: Vec<&str> = all.into_iter().flat_map(missing).collect();
+    if !book.is_paired() {
+        sentences.push("it is not paired");
+    }
+    sentences.sort_unstable();
+    sentences.dedup();
+    for sentence in sentences {
         w.string(sentence);
     }
     w.end_array();
@@ -145,9 +165,6 @@ fn missing(accessory: &crate::homekit::accessory::Accessory) -> Vec<&'static str
         if !is_on(iid::OPERATING + 1) {
             out.push("the camera is switched off in the Home app");
         }
-    }
-    if !accessory.book.is_paired() {
-        out.push("it is not paired");
     }
     out
 }

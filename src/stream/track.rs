@@ -57,6 +57,10 @@ pub struct Track {
     ring: RefCell<Ring>,
     configs: RefCell<Vec<Config>>,
     wakers: RefCell<Vec<Seat>>,
+    /// Told of a frame that somebody waits for who has patience.
+    bell: RefCell<Option<Rc<dyn Fn(u64)>>>,
+    /// Frames before this one are waited for no longer.
+    ripe: Cell<u64>,
     readers: Cell<usize>,
     closed: Cell<Option<Close>>,
     /// What the newest codec says of key frames: asked for by every reader and frame.
@@ -72,6 +76,8 @@ pub struct Track {
 #[derive(Default)]
 struct Seat {
     taken: bool,
+    /// Is not woken by a frame from this one on, but when it is told that there was time enough.
+    patient: Option<u64>,
     waker: Option<Waker>,
 }
 
@@ -85,6 +91,8 @@ impl Track {
             ring: RefCell::new(Ring::new(bounds.limit, bounds.keep)),
             configs: RefCell::new(vec![Config { number: 0, codec: Rc::new(codec) }]),
             wakers: RefCell::new(Vec::new()),
+            bell: RefCell::new(None),
+            ripe: Cell::new(0),
             readers: Cell::new(0),
             closed: Cell::new(None),
             leader: RefCell::new(Weak::new()),
@@ -206,7 +214,7 @@ impl Track {
     pub fn close(&self, why: Close) {
         self.closed.set(Some(why));
         self.set_ask(None);
-        self.wake_all();
+        self.wake_those(|_| true);
     }
 
     /// Takes a seat among those who are woken.
@@ -233,23 +241,65 @@ impl Track {
         self.readers.set(self.readers.get().saturating_sub(1));
     }
 
-    /// Has `waker` woken by the next frame.
-    pub(super) fn wait(&self, seat: usize, waker: &Waker) {
+    /// Has `waker` woken by the next frame; with patience for that one, when it is
+    /// [ripe](Track::ripen).
+    pub(super) fn wait(&self, seat: usize, waker: &Waker, patient: Option<u64>) {
         let old = match self.wakers.borrow_mut().get_mut(seat) {
-            Some(s) if s.waker.as_ref().is_some_and(|w| w.will_wake(waker)) => None,
-            Some(s) => s.waker.replace(waker.clone()),
+            Some(s) => {
+                s.patient = patient;
+                match s.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+                    true => None,
+                    false => s.waker.replace(waker.clone()),
+                }
+            }
             None => None,
         };
         drop(old);
     }
 
-    pub(super) fn wake_all(&self) {
-        let mut at = 0;
+    /// Whether somebody takes care of those who wait with patience.
+    pub fn has_bell(&self) -> bool {
+        self.bell.borrow().is_some()
+    }
+
+    /// Has `bell` told of each frame that somebody waits for with patience: whoever hangs it up
+    /// calls [`ripen`](Track::ripen) for it some time after. Without a bell nobody is kept waiting.
+    pub fn set_bell(&self, bell: Rc<dyn Fn(u64)>) {
+        self.bell.replace(Some(bell));
+    }
+
+    /// There was time enough for this frame and those before it: wakes whoever still waits for them.
+    pub fn ripen(&self, seq: u64) {
+        self.ripe.set(self.ripe.get().max(seq + 1));
+        self.wake_those(|patient| patient.is_some_and(|next| next <= seq));
+    }
+
+    /// Whether there was time enough for that frame.
+    pub fn is_ripe(&self, seq: u64) -> bool {
+        seq < self.ripe.get()
+    }
+
+    /// A frame is there: wakes who waits for it, and rings for those with patience.
+    fn wake(&self) {
+        let bell = self.bell.borrow().clone();
+        let left = self.wake_those(|patient| patient.is_none() || bell.is_none());
+        if let Some(bell) = bell.filter(|_| left) {
+            bell(self.ring.borrow().head().saturating_sub(1));
+        }
+    }
+
+    /// Wakes those of whom that is true; whether others wait on.
+    fn wake_those(&self, whom: impl Fn(Option<u64>) -> bool) -> bool {
+        let (mut at, mut left) = (0, false);
         loop {
             // taken out one by one: a woken task must never find the list borrowed
             let waker = match self.wakers.borrow_mut().get_mut(at) {
-                Some(seat) => seat.waker.take(),
-                None => return,
+                Some(seat) if whom(seat.patient) => seat.waker.take(),
+                Some(seat) => {
+                    left |= seat.waker.is_some();
+                    None
+                }
+                None => return left,
             };
             if let Some(waker) = waker {
                 waker.wake();
@@ -430,7 +480,7 @@ impl Inlet {
         if self.track.ring().broken() > self.broken {
             self.overflowed(key);
         }
-        self.track.wake_all();
+        self.track.wake();
         true
     }
 

@@ -195,7 +195,7 @@ fn a_source_that_cannot_be_reached_is_told_and_tried_again_only_for_who_stays() 
     stage.settle();
     assert_eq!(stage.strings.dials.get(), 1);
     // a holder (preload, an armed recording) does not give up
-    let holder = stream.hold(vec![Wish::any(Kind::Video)], "preload");
+    let holder = stream.hold(vec![Wish::any(Kind::Video)]);
     stage.settle();
     stage.strings.fail.set(false);
     stage.run(async {

@@ -2,6 +2,7 @@
 //! Frames flow from a source's [`Inlet`] into a [`Track`]'s ring and from there, in place, to every
 //! [`Reader`]. Nothing here knows a protocol, and nothing here queues media beside the ring.
 
+mod choice;
 mod hall;
 mod play;
 mod reader;
@@ -9,6 +10,7 @@ mod ring;
 mod source;
 mod speaker;
 mod spec;
+mod speech;
 #[allow(clippy::module_inception)]
 mod stream;
 mod track;
@@ -16,6 +18,7 @@ mod transcode;
 mod video;
 mod viewer;
 
+pub use choice::{Picture, better, first};
 pub use hall::{Hall, SOURCES, STREAMS, VIEWERS};
 pub use play::PlayError;
 pub use reader::{Join, Reader, Shown, Step};
@@ -26,7 +29,8 @@ pub use source::{
 };
 pub use speaker::{Speaker, Talk, Voice};
 pub use spec::{SourceSpec, SpecError};
-pub use stream::{AttachError, Holder, Publication, Stream, Wish, parse_sources};
+pub use speech::Speech;
+pub use stream::{AttachError, Found, Holder, Off, Publication, Stream, Wish, parse_sources};
 pub use track::{Bounds, Inlet, Track, TrackStats, bump};
 pub use transcode::Pipe;
 pub use video::VideoInlet;

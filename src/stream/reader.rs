@@ -142,7 +142,7 @@ impl Reader {
     }
 
     /// Keeps these sources running as long as it reads.
-    pub(super) fn keep(&mut self, leases: Vec<Box<dyn Any>>) {
+    pub fn keep(&mut self, leases: Vec<Box<dyn Any>>) {
         self.leases = leases;
     }
 

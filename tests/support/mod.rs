@@ -314,6 +314,11 @@ pub fn run(args: &[&str], stdin: &str) -> Run {
 
 /// Runs a program to its end, which has to come.
 pub fn tool(program: &str, args: &[&str], stdin: &str) -> Run {
+    long_tool(program, args, stdin, PATIENCE)
+}
+
+/// The same for one that takes its time also on a good day.
+pub fn long_tool(program: &str, args: &[&str], stdin: &str, patience: Duration) -> Run {
     let child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -333,7 +338,7 @@ pub fn tool(program: &str, args: &[&str], stdin: &str) -> Run {
     let out = read(Box::new(guard.0.stdout.take().unwrap()));
     let err = read(Box::new(guard.0.stderr.take().unwrap()));
     let name = format!("{program} {} to end", args.join(" "));
-    let status = wait_for(&name, || guard.0.try_wait().unwrap());
+    let status = wait_long(&name, patience, || guard.0.try_wait().unwrap());
     let (stdout, stderr) = (out.join().unwrap(), err.join().unwrap());
     Output { status, stdout, stderr }.into()
 }
@@ -353,13 +358,17 @@ pub fn ffmpeg(args: &[&str]) -> Run {
 }
 
 /// Asks again and again until there is something; fails with a sentence when there never is.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_long(what, PATIENCE, ask)
+}
+
+fn wait_long<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = ask() {
             return found;
         }
-        assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < end, "waited {patience:?} in vain for {what}");
         pause(20);
     }
 }

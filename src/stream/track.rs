@@ -205,6 +205,11 @@ impl Track {
         self.ring.borrow_mut().set_keep(keep);
     }
 
+    /// Takes memory beyond its first step from this room only, which all tracks share.
+    pub fn share(&self, room: &Rc<Cell<usize>>) {
+        self.ring.borrow_mut().share(room.clone());
+    }
+
     /// Lets it hold no more than so many bytes from now on; the oldest frames go first.
     pub fn set_cap(&self, cap: usize) {
         self.ring.borrow_mut().set_cap(cap);
@@ -489,13 +494,14 @@ impl Inlet {
     fn overflowed(&mut self, key: bool) {
         let (broken, limit) = {
             let ring = self.track.ring();
-            (ring.broken(), ring.limit())
+            // less than its bound where memory.limit has no more for it
+            (ring.broken(), ring.span())
         };
         if self.broken == 0 {
             log::warn!(
                 target: "streams",
                 "{} does not fit into the {} KiB of its track: new viewers may have to wait for a picture; \
-                 shorten the encoder's GOP, lower its bitrate, or raise memory.track",
+                 shorten the encoder's GOP, lower its bitrate, or raise memory.track and memory.limit",
                 self.track.codec().id,
                 limit / 1024,
             );

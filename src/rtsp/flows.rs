@@ -21,6 +21,9 @@ use std::time::Duration;
 /// Sounds that come within this time leave together.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
+/// When it has waited long enough, its number, and its track.
+type Sound = (Time, u64, Weak<Track>);
+
 /// Wakes those whose sound has waited long enough: one timer for all of them.
 #[derive(Default)]
 pub struct Patience {
@@ -28,7 +31,7 @@ pub struct Patience {
     pub time: Cell<Duration>,
     waiting: RefCell<Vec<(Time, Waker)>>,
     /// Sound that is waited for, in the order of its time.
-    sounds: RefCell<Vec<(Time, u64, Weak<Track>)>>,
+    sounds: RefCell<Vec<Sound>>,
     task: RefCell<Option<Waker>>,
 }
 

@@ -51,6 +51,9 @@ struct Config {
     codec: Rc<Codec>,
 }
 
+/// Is told the number of a frame that is waited for with patience.
+pub type Bell = Rc<dyn Fn(u64)>;
+
 /// A track of a stream.
 pub struct Track {
     kind: Kind,
@@ -58,7 +61,7 @@ pub struct Track {
     configs: RefCell<Vec<Config>>,
     wakers: RefCell<Vec<Seat>>,
     /// Told of a frame that somebody waits for who has patience.
-    bell: RefCell<Option<Rc<dyn Fn(u64)>>>,
+    bell: RefCell<Option<Bell>>,
     /// Frames before this one are waited for no longer.
     ripe: Cell<u64>,
     readers: Cell<usize>,
@@ -269,7 +272,7 @@ impl Track {
 
     /// Has `bell` told of each frame that somebody waits for with patience: whoever hangs it up
     /// calls [`ripen`](Track::ripen) for it some time after. Without a bell nobody is kept waiting.
-    pub fn set_bell(&self, bell: Rc<dyn Fn(u64)>) {
+    pub fn set_bell(&self, bell: Bell) {
         self.bell.replace(Some(bell));
     }
 

@@ -28,7 +28,7 @@ fn home(streamd: &Streamd) -> Value {
 }
 
 fn recording(streamd: &Streamd, key: &str) -> Value {
-    home(streamd).get("recording").and_then(|r| r.get(key)).unwrap().clone()
+    home(streamd).get("recordings").and_then(|r| r.get("cam")?.get(key)).unwrap().clone()
 }
 
 fn missing(streamd: &Streamd) -> String {

@@ -521,3 +521,53 @@ fn another_controller_of_others_hears_and_switches() {
     let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
     assert_eq!(int(&home, "paired"), 0);
 }
+
+/// Several cameras behind one bridge: paired once, each shown, heard and switched by itself.
+#[test]
+#[cfg(feature = "opus")]
+fn a_bridge_holds_several_cameras() {
+    let text = |streams: &str| {
+        format!(
+            "api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\nmdns: {{mode: \"off\"}}\n\
+             streams:\n  porch: demo:?width=320&height=180\n  yard: demo:?width=320&height=180\n  \
+             cellar: demo:?width=320&height=180\n\
+             homekit:\n  house: {{pin: {PIN}, streams: [{streams}]}}\n  \
+             porch: {{category_id: doorbell, speaker: true}}\n  cellar: {{name: Alone}}\n"
+        )
+    };
+    let mut streamd = Streamd::start(&text("porch, yard"));
+    let all = streamd.local("GET", "/api/homekit", "").json();
+    let names: Vec<_> = all.members().iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["house", "cellar"]);
+    let house = |streamd: &Streamd| streamd.local("GET", "/api/homekit?id=house", "").json();
+    let port = int(&house(&streamd), "port").to_string();
+    let (number, device) =
+        (int(&house(&streamd), "config_number"), self::text(&house(&streamd), "device_id").to_owned());
+    let script = hubsim_folder().join("bridge.mjs");
+    let state = streamd.folder.path("hub.json");
+    let hub = |streamd: &Streamd, what: &str| {
+        let socket = streamd.socket();
+        let args =
+            [script.to_str().unwrap(), what, &port, PIN, state.to_str().unwrap(), socket.to_str().unwrap()];
+        let run = tool("node", &args, "");
+        assert_eq!(run.code, 0, "{what}: {}{}", run.out, run.err);
+        run.out
+    };
+    let said = hub(&streamd, "pair");
+    let expected = "paired\naccessories 3: 2 services, 8 services, 6 services\n\
+                    the doorbell rang, the others did not\nmotion in the yard alone\npicture ffd8 ffd8\nbusy nowhere\n";
+    // which of the two comes first is their numbers' business
+    let alike = |text: &str| text.replace("6 services, 8 services", "8 services, 6 services");
+    assert_eq!(alike(&said), expected);
+    // what was set stays with the one it was set for, also when there is one more
+    wait_until("the values to be kept", || {
+        std::fs::read_dir(streamd.folder.path("streamd.d")).unwrap().count() >= 4
+    });
+    streamd.set_file(&text("porch, yard, cellar"));
+    streamd.signal("-TERM");
+    assert_eq!(streamd.ended(), 0);
+    streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+    let now = house(&streamd);
+    assert_eq!((int(&now, "config_number"), self::text(&now, "device_id")), (number + 1, device.as_str()));
+    assert_eq!(hub(&streamd, "again"), "accessories 4\nvolumes kept\n");
+}

@@ -13,13 +13,20 @@ use support::*;
 /// A player as a page has one: plays, and says what came of it. Ways: `count` so many pictures,
 /// `witness` until it is told on its input and five more, `slow` reads little until it is told.
 const PLAYER: &str = r#"
-import asyncio, json, sys, websockets
+import asyncio, json, socket, sys, websockets
 ws_url, rtsp, way, want, save = sys.argv[1:6]
 want = int(want)
 told = False
 async def main():
     global told
-    ws = await websockets.connect(ws_url, subprotocols=['soap', 'rtsp.onvif.org'], max_size=None,
+    s = socket.socket()
+    if way == 'slow':
+        # so that little is under way, however much the system would like to hold
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    s.connect(('127.0.0.1', int(ws_url.split(':')[2].split('/')[0])))
+    s.setblocking(False)
+    ws = await websockets.connect(ws_url, sock=s, subprotocols=['soap', 'rtsp.onvif.org'], max_size=None,
         max_queue=4, ping_interval=None, open_timeout=60, close_timeout=60)
     buf, seen = bytearray(), dict(frames=0, missed=0, odd=0, answers=0, skips=0)
     file = open(save, 'wb') if save else None
@@ -75,7 +82,7 @@ async def main():
     last, whole, left, asked, unit = None, False, want, False, bytearray()
     while left > 0:
         if way == 'slow' and not told:
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.1)
         channel, data = await item()
         if channel is None:
             seen['answers'] += 1

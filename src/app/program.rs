@@ -505,6 +505,7 @@ impl Program {
         drop(self.governor.replace(task));
         if limit == 0 {
             self.hall.set_short(false);
+            self.hall.set_room(usize::MAX);
             self.hall.tracks().iter().for_each(|track| track.set_cap(usize::MAX));
         }
     }

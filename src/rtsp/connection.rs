@@ -334,7 +334,7 @@ impl Connection {
                 if view.reader.step().is_some() {
                     return Poll::Ready(Event::Media);
                 }
-                view.reader.wait(cx.waker());
+                view.wait(&self.guest.server.flows, cx.waker());
             }
             Poll::Pending
         })

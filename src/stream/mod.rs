@@ -24,7 +24,7 @@ pub use clip::{Clip, Cut, KEY_AGE, LONGEST};
 pub use hall::{Hall, SOURCES, STREAMS, VIEWERS};
 pub use play::PlayError;
 pub use reader::{Join, Reader, Shown, Step};
-pub use ring::{Frame, Meta, Ring, TooBig};
+pub use ring::{Frame, Meta, Ring, STEP, TooBig};
 pub use source::{
     Command, Connect, Executor, Lease, Link, Local, MakeJpeg, Outlet, Producer, Source, SourceError, State,
     backoff, codec_list,

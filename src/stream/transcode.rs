@@ -130,6 +130,7 @@ pub(super) fn derive(
 ) -> Result<Rc<Derived>, ConvertError> {
     let (pipe, codec) = Pipe::new(&from.codec(), &wanted)?;
     let (track, inlet) = Track::new(codec, (context.bounds)(Kind::Audio));
+    track.share(&context.room);
     let reader = Reader::new(
         vec![from.clone()],
         Join::Live,

@@ -437,13 +437,19 @@ impl Reader<'_> {
         }
         for entry in node.entries() {
             let path = format!("homekit.{}", entry.key);
-            if !streams.iter().any(|s| s.name == entry.key) {
+            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
+            let row = Homekit::from_values(row);
+            // a bridge is no stream: those behind it are
+            if row.streams.is_empty() && !streams.iter().any(|s| s.name == entry.key) {
                 let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
                 self.unknown("stream", &path, &entry.key, &entry.at, meant);
                 continue;
             }
-            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
-            out.push((entry.key.clone(), Homekit::from_values(row)));
+            for name in row.streams.iter().filter(|name| !streams.iter().any(|s| s.name == **name)) {
+                let meant = nearest(name, streams.iter().map(|s| s.name.as_str()));
+                self.unknown("stream", &format!("{path}.streams"), name, &entry.at, meant);
+            }
+            out.push((entry.key.clone(), row));
         }
         out
     }

@@ -23,6 +23,9 @@ section! {
         device_private: String = "", Kind::Text, SECRET;
         /// go2rtc's pairings: taken over once, so that a home need not pair again; then the state folder holds them.
         pairings: Vec<String> = "", Kind::List;
+        /// Makes it a bridge, which is no camera itself: these streams are the cameras behind it, each as it
+        /// is described by its own name. All of them are paired together, with the bridge's code.
+        streams: Vec<String> = "", Kind::List;
         /// Offer live view.
         live: bool = "true", Kind::Bool;
         /// Other streams with the same picture in other sizes, for viewers who want less.

@@ -9,8 +9,9 @@ use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::signals::{Signals, Told};
 use futures_lite::future;
+use std::ffi::CString;
 use std::io::{IsTerminal, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -61,14 +62,27 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
         None => Exit::Failed.into(),
         Some(End::Exit(code)) => code.into(),
         Some(End::Restart) => {
-            let error = match std::env::current_exe() {
-                Ok(path) => std::process::Command::new(path).args(std::env::args_os().skip(1)).exec(),
-                Err(error) => error,
-            };
+            let error = again();
             log::error!(target: "app", "cannot start again: {error}");
             logging::flush();
             Exit::Failed.into()
         }
+    }
+}
+
+/// This program in the place of this process, with the same arguments and environment: comes back only
+/// with an error. What is blocked stays so, that no signal is lost between the two.
+fn again() -> std::io::Error {
+    let path = match std::env::current_exe().map(|path| CString::new(path.into_os_string().into_vec())) {
+        Ok(Ok(path)) => path,
+        Ok(Err(error)) => return error.into(),
+        Err(error) => return error,
+    };
+    // arguments came as C strings: none holds a zero byte
+    let arguments: Vec<_> = std::env::args_os().filter_map(|it| CString::new(it.into_vec()).ok()).collect();
+    match nix::unistd::execv(&path, &arguments) {
+        Ok(never) => match never {},
+        Err(error) => error.into(),
     }
 }
 

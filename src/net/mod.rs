@@ -10,6 +10,7 @@ pub mod json;
 pub mod limits;
 pub mod mask;
 pub mod mdns;
+pub mod names;
 pub mod random;
 pub mod reactor;
 pub mod rtcp;

@@ -61,7 +61,7 @@ pub trait Service {
     fn serves(&self) -> bool;
 
     /// Says to a person at the terminal what only they may know.
-    fn tell(&self, out: &mut dyn std::io::Write) {
+    fn tell(&self, out: &mut dyn std::fmt::Write) {
         let _ = out;
     }
 }
@@ -268,7 +268,7 @@ impl Program {
     }
 
     /// What a person at the terminal should know of the services.
-    pub fn tell(&self, out: &mut dyn std::io::Write) {
+    pub fn tell(&self, out: &mut dyn std::fmt::Write) {
         self.services.iter().for_each(|service| service.tell(out));
     }
 

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod mask;
 pub mod mdns;
 pub mod names;
+pub mod process;
 pub mod random;
 pub mod reactor;
 pub mod rtcp;
@@ -21,8 +22,6 @@ pub mod signals;
 pub mod socket;
 #[cfg(feature = "homekit")]
 pub mod srtp;
-#[cfg(all(target_env = "musl", target_os = "linux"))]
-mod thread_name;
 #[cfg(feature = "homekit")]
 pub mod udp;
 pub mod users;

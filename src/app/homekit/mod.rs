@@ -27,7 +27,7 @@ use crate::stream::{Hall, Local, Off};
 use async_task::Task;
 use std::cell::{Cell, RefCell};
 use std::future::ready;
-use std::io::Write;
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What a person at the terminal reads and types. Whole texts at once; a reader that has gone is no error.
 
 use crate::net::process::{standard, write_all};
+use crate::net::quoted::io_error;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
@@ -39,5 +40,5 @@ pub fn read_line() -> io::Result<String> {
             break;
         }
     }
-    String::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "this is not UTF-8"))
+    String::from_utf8(line).map_err(|_| io_error(io::ErrorKind::InvalidData, "this is not UTF-8"))
 }

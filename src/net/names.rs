@@ -7,6 +7,7 @@
 //! that was cut the part that came is used.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use super::quoted::io_error;
 use super::reactor::{Async, Timer};
 use futures_lite::future;
 use std::fs::File;
@@ -157,7 +158,7 @@ pub async fn look_up(host: &str, settings: &Settings, random: [u8; 4]) -> io::Re
         return Ok(vec![address]);
     }
     if host.is_empty() || host.len() > LONGEST || host.bytes().any(|b| b <= b' ' || b == 0x7f) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a host's name"));
+        return Err(io_error(io::ErrorKind::InvalidInput, "this is not a host's name"));
     }
     let mut found = settings.listed(host);
     let mut silent = false;
@@ -173,9 +174,9 @@ pub async fn look_up(host: &str, settings: &Settings, random: [u8; 4]) -> io::Re
     }
     if found.is_empty() {
         return Err(if silent {
-            io::Error::new(io::ErrorKind::TimedOut, "no name server answers")
+            io_error(io::ErrorKind::TimedOut, "no name server answers")
         } else {
-            io::Error::new(io::ErrorKind::NotFound, "no such host")
+            io_error(io::ErrorKind::NotFound, "no such host")
         });
     }
     // IPv6 first, where there is a way to it.

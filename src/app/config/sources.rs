@@ -157,12 +157,12 @@ fn parse(text: &Text, problems: &mut Vec<Problem>) -> Option<Node> {
     match yaml::parse(text) {
         Ok(document) => {
             for twice in document.duplicates {
+                let path: String = twice.path.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
                 problems.push(Problem {
                     severity: Severity::Error,
                     sentence: format!(
                         "{} stands twice, first at {}; the first stays",
-                        twice.path.escape_debug(),
-                        twice.first
+                        twice.path, twice.first
                     ),
                     place: twice.second,
                 });

@@ -161,10 +161,7 @@ fn parse(text: &Text, problems: &mut Vec<Problem>) -> Option<Node> {
                 let path: String = twice.path.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
                 problems.push(Problem {
                     severity: Severity::Error,
-                    sentence: format!(
-                        "{} stands twice, first at {}; the first stays",
-                        twice.path, twice.first
-                    ),
+                    sentence: format!("{path} stands twice, first at {}; the first stays", twice.first),
                     place: twice.second,
                 });
             }
@@ -211,7 +208,7 @@ fn read_file(name: &Rc<str>, may_lack: bool, problems: &mut Vec<Problem>) -> Opt
 
 /// Reads a file of bounded size as text.
 pub fn read_text(path: &Path) -> std::io::Result<String> {
-    use std::io::{Error, ErrorKind};
+    use std::io::ErrorKind;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BYTES {

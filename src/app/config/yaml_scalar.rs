@@ -239,7 +239,7 @@ impl Reader<'_> {
                 self.next_line();
                 continue;
             }
-            if margin.is_none() && self.byte() == b'\t' {
+            if margin.is_none() && spaces < least && self.byte() == b'\t' {
                 return self.fail(self.at, TAB);
             }
             let margin = *margin.get_or_insert(spaces.max(least));

@@ -117,6 +117,7 @@ fn files_as_people_write_them_are_read_as_others_read_them() {
         "a: !!str 5\nb: &x {c: d}\n",
         "a:\n- b\n-\n- - c\n  - d\n-   e: f\n    g: h\nz:\n",
         "a: \r\n  b: c\r\n  d: e\r\n",
+        "a: |\n  \tall:\n  \t\tcc\n",
         "key with spaces: value: not a key\n".trim_end_matches(": not a key\n"),
         "a: -1\nb: -x\nc: ?y\nd: :z\ne: x:y\nf: a#b\n",
     ] {

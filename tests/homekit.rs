@@ -362,6 +362,44 @@ fn a_hub_finds_the_camera() {
     assert_eq!((text(txt, "sf"), text(txt, "ci"), text(txt, "pv")), ("0", "17", "1.1"));
 }
 
+/// What else the camera serves is found as well, where others reach it.
+#[test]
+fn rtsp_and_the_web_are_found() {
+    if !alone("rtsp_and_the_web_are_found") {
+        return;
+    }
+    let config = config(0, "own", "").replace("127.0.0.1:0", ":0");
+    let streamd = Streamd::start(&config.replace("rtsp: {listen: \"\"}", "rtsp: {listen: \":0\"}"));
+    let browse = r#"
+import queue
+from zeroconf import ServiceBrowser, Zeroconf
+z, seen = Zeroconf(["192.0.2.1"]), queue.Queue()
+class Listener:
+    def add_service(self, z, kind, name): seen.put((True, kind, z.get_service_info(kind, name, 20000)))
+    def update_service(self, *a): pass
+    def remove_service(self, z, kind, name): seen.put((False, kind, None))
+kinds = ["_rtsp._tcp.local.", "_http._tcp.local.", "_hap._tcp.local."]
+browser, there = ServiceBrowser(z, kinds, Listener()), {}
+while len(there) < 3:
+    on, kind, info = seen.get(timeout=50)
+    there[kind] = (info.port, info.properties.get(b"path", b"").decode())
+for kind in kinds[:2]: print(kind, *there[kind])
+"#;
+    let run = tool(peers().to_str().unwrap(), &["-uc", browse], "");
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+    let status = streamd.local("GET", "/api/status", "").json();
+    let port = |scheme: &str| {
+        let all = items(&status, "listening").iter().filter_map(Value::as_str);
+        let url = all
+            .map(str::to_owned)
+            .find_map(|l| Some(l.split_once(scheme)?.1.trim_end_matches('/').to_owned()));
+        url.unwrap().rsplit(':').next().unwrap().to_owned()
+    };
+    let expected =
+        format!("_rtsp._tcp.local. {} /cam\n_http._tcp.local. {} /\n", port("rtsp://"), port("http://"));
+    assert_eq!(run.out, expected);
+}
+
 /// The Python that has the clients which others wrote.
 fn peers() -> PathBuf {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/peers/bin/python");

@@ -247,6 +247,7 @@ impl Homekit {
         let mut streams = vec![stream.to_owned()];
         streams.extend(row.sub_streams.iter().cloned());
         let lid = Lid::new(&program.hall, &streams, row.third_party);
+        let snapshots = picture::pictures(program.hall.clone(), &streams);
         let options = live::Options { streams, half_duplex: row.half_duplex };
         let live = Live::new(&program.hall, options, self.desk.clone());
         let recorder = row.hksv.then(|| {
@@ -271,7 +272,6 @@ impl Homekit {
             accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
         }
         let store = shelf(program, store, &name);
-        let snapshots = picture::pictures(program.hall.clone(), stream);
         let unit = Unit { aid, stream: stream.to_owned(), book: name, lid, recorder };
         Ok(Parts { unit, accessory, eye, live, store, snapshots })
     }

@@ -346,6 +346,22 @@ fn places_are_busy_free_and_left_in_good_order() {
 }
 
 #[test]
+fn nobody_new_comes_while_memory_is_short() {
+    Home::video().run(async |home| {
+        home.film(0, true, 100);
+        let mut phone = Phone::new();
+        home.setup(&mut phone, VIEWER).unwrap();
+        home.live.hall.set_short(true);
+        let other = Viewer { place: 1, connection: 6 };
+        assert_eq!(home.setup(&mut Phone::new(), other), Err(NoEndpoint::Busy));
+        assert!(home.live.control(VIEWER, &phone.start(None)), "who was there goes on");
+        phone.watch(1).await;
+        home.live.hall.set_short(false);
+        home.setup(&mut Phone::new(), other).unwrap();
+    });
+}
+
+#[test]
 fn a_pause_is_silent_and_ends_with_a_whole_picture() {
     Home::video().run(async |home| {
         home.film(0, true, 100);

@@ -19,9 +19,9 @@ pub enum Exit {
     Unavailable = 69,
 }
 
-impl From<Exit> for std::process::ExitCode {
+impl From<Exit> for u8 {
     fn from(exit: Exit) -> Self {
-        (exit as u8).into()
+        exit as u8
     }
 }
 

@@ -4,14 +4,14 @@ use super::api;
 use super::config::{Loaded, World, load};
 use super::help::Exit;
 use super::program::{End, Program, configure_log, tell};
-use super::{log as logging, modules};
+use super::{log as logging, modules, terminal};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::signals::{Signals, Told};
 use futures_lite::future;
-use std::io::{IsTerminal, Write};
-use std::os::unix::process::CommandExt;
-use std::process::ExitCode;
+use std::ffi::{CString, OsString};
+use std::fmt::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 /// Reads the configuration as the arguments say.
@@ -22,7 +22,8 @@ pub fn configuration(arguments: &[String]) -> Loaded {
 }
 
 /// Serves until it is told to end; `show` says what there is also where nobody sits at a terminal.
-pub fn run(arguments: Vec<String>, strict: bool, show: bool) -> ExitCode {
+/// `words` are the command line, to start again with.
+pub fn run(arguments: Vec<String>, strict: bool, show: bool, words: Vec<OsString>) -> u8 {
     logging::install();
     // before any thread is there, because threads inherit what is blocked
     let signals = Signals::new();
@@ -59,16 +60,29 @@ pub fn run(arguments: Vec<String>, strict: bool, show: bool) -> ExitCode {
     logging::flush();
     match end {
         None => Exit::Failed.into(),
-        Some(End::Exit(code)) => code.into(),
+        Some(End::Exit(code)) => code,
         Some(End::Restart) => {
-            let error = match std::env::current_exe() {
-                Ok(path) => std::process::Command::new(path).args(std::env::args_os().skip(1)).exec(),
-                Err(error) => error,
-            };
+            let error = again(words);
             log::error!(target: "app", "cannot start again: {error}");
             logging::flush();
             Exit::Failed.into()
         }
+    }
+}
+
+/// This program in the place of this process, with the same arguments and environment: comes back only
+/// with an error. What is blocked stays so, that no signal is lost between the two.
+fn again(words: Vec<OsString>) -> std::io::Error {
+    let path = match std::env::current_exe().map(|path| CString::new(path.into_os_string().into_vec())) {
+        Ok(Ok(path)) => path,
+        Ok(Err(error)) => return error.into(),
+        Err(error) => return error,
+    };
+    // arguments came as C strings: none holds a zero byte
+    let arguments: Vec<_> = words.into_iter().filter_map(|it| CString::new(it.into_vec()).ok()).collect();
+    match nix::unistd::execv(&path, &arguments) {
+        Ok(never) => match never {},
+        Err(error) => error.into(),
     }
 }
 
@@ -120,10 +134,10 @@ fn announce(program: &Rc<Program>, show: bool) {
         api::VERSION,
         if listening.is_empty() { "the control socket only" } else { &listening },
     );
-    if !show && !std::io::stdout().is_terminal() {
+    if !show && !terminal::is_watched() {
         return;
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     let _ = writeln!(out, "\nstreamd {}", api::VERSION);
     for line in program.listening.borrow().iter() {
         let _ = writeln!(out, "  {line}");
@@ -139,13 +153,14 @@ fn announce(program: &Rc<Program>, show: bool) {
         let _ = writeln!(out, "  off: {}", program.loaded().secrets.mask(line));
     }
     program.tell(&mut out);
-    let _ = writeln!(out);
+    out.push('\n');
+    terminal::print(&out);
 }
 
 /// Reads the configuration and reports.
 pub fn check(arguments: &[String]) -> Exit {
     let loaded = configuration(arguments);
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     let mut wrong = loaded.has_errors();
     for problem in &loaded.problems {
         let word = match problem.severity {
@@ -167,5 +182,6 @@ pub fn check(arguments: &[String]) -> Exit {
     if !wrong {
         let _ = writeln!(out, "{} streams, nothing wrong", config.streams.len());
     }
+    terminal::print(&out);
     if wrong { Exit::Config } else { Exit::Ok }
 }

@@ -10,6 +10,8 @@ use super::camera;
 use super::database::iid;
 use super::hds::server::{Reel, Reels};
 use super::hds::session::Reason;
+use crate::media::nal::NalCodec;
+use crate::media::parameter_sets::ParameterSets;
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
 use crate::net::reactor::Timer;
@@ -172,6 +174,13 @@ impl Recording {
     /// Whether a hub is recording.
     pub fn is_recording(&self) -> bool {
         self.busy.get()
+    }
+
+    /// Whether the pictures are higher than wide, once they are known.
+    pub fn is_upright(&self) -> Option<bool> {
+        let codec = self.tracks.borrow().as_ref()?.pictures.codec();
+        let info = ParameterSets::from_extra(NalCodec::H264, &codec.extra).info()?;
+        Some(info.height > info.width)
     }
 
     /// Why there is nothing to record, if there is not.

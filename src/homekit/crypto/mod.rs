@@ -7,7 +7,7 @@ pub mod srp;
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
-use ed25519_compact::{KeyPair, Noise, PublicKey, Seed, Signature, x25519};
+use ed25519_compact::{KeyPair, Noise, PublicKey, SecretKey, Seed, Signature, x25519};
 use sha2::{Digest, Sha512};
 
 /// A key of 32 bytes: of a cipher, a signature or an exchange.
@@ -114,7 +114,14 @@ pub fn public_key(seed: &Key) -> Key {
 
 /// Signs.
 pub fn sign(seed: &Key, message: &[u8]) -> [u8; 64] {
-    *KeyPair::from_seed(Seed::new(*seed)).sk.sign(message, None::<Noise>)
+    sign_as(seed, &public_key(seed), message)
+}
+
+/// Signs, where the public key of that seed is known.
+pub fn sign_as(seed: &Key, public: &Key, message: &[u8]) -> [u8; 64] {
+    let mut both = [0; 64];
+    both.iter_mut().zip(seed.iter().chain(public)).for_each(|(to, from)| *to = *from);
+    *SecretKey::new(both).sign(message, None::<Noise>)
 }
 
 /// Whether the owner of `key` signed this; never for a weak key.

@@ -218,7 +218,11 @@ impl Phone {
     async fn next(&mut self, at: usize) -> Vec<u8> {
         let mut bytes = [0; 2000];
         let (len, from) = within("the phone", self.io[at].recv_from(&mut bytes)).await.unwrap();
-        assert_eq!(from, SocketAddr::from((self.theirs.address, self.ports[at])), "sent from where it was said");
+        assert_eq!(
+            from,
+            SocketAddr::from((self.theirs.address, self.ports[at])),
+            "sent from where it was said"
+        );
         let packet = &mut bytes[..len];
         if is_rtcp(packet[1]) {
             let compound = self.keys[at].rtcp(packet).unwrap().to_vec();

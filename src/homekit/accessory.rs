@@ -464,10 +464,9 @@ impl Accessory {
             self.places = Default::default();
             self.reset_values();
             let shape = self.settings.shape;
-            for (iid, value) in &self.values {
-                if let Some(c) = shape.find(*iid).filter(|c| c.may & may::KEEP != 0) {
-                    camera.changed(*iid, c.kind, value);
-                }
+            for c in shape.services().flat_map(|s| shape.of(s)).filter(|c| c.may & may::KEEP != 0) {
+                // what was selected is so no more
+                camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
             }
         }
     }
@@ -509,6 +508,7 @@ impl Accessory {
         self.disabled = on;
         self.put(iid::OPERATING + 7, Value::Bool(on), None);
         self.follow_camera_active();
+        camera.changed(iid::OPERATING + 7, kind::MANUALLY_DISABLED, &Value::Bool(on));
         if on {
             for place in 0..self.places.len() {
                 self.free(place, camera);

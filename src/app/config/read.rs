@@ -11,6 +11,7 @@ use super::values::{self, MAX_TEXT, Refused};
 use super::yaml::{Entry, Node, Value};
 use super::{Config, Fault, Place, Problem, Severity, Source, Stream};
 use crate::net::mask::{Secrets, is_secret_name};
+use crate::net::quoted::Quoted;
 
 /// Most streams.
 pub const MAX_STREAMS: usize = 128;
@@ -232,13 +233,7 @@ impl Reader<'_> {
                 self.lacking.push((format!("module {name}"), item.at.clone()));
             } else {
                 let meant = nearest(name, modules.iter().chain(sections::MODULES).copied());
-                self.unknown(
-                    "module",
-                    &format!("app.modules: \"{}\"", name.escape_debug()),
-                    name,
-                    &item.at,
-                    meant,
-                );
+                self.unknown("module", &format!("app.modules: {}", Quoted(name)), name, &item.at, meant);
             }
         }
     }

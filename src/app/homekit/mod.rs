@@ -13,12 +13,15 @@ use super::program::{Program, Service};
 use super::state;
 use crate::homekit::accessory::{AID, Accessory, Camera, Member, Settings, Value, Viewer};
 use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
+use crate::homekit::crypto::Key;
 use crate::homekit::database::{Shape, iid, kind};
+use crate::homekit::hds::server::DataStreams;
 use crate::homekit::live::{self, Desk, Live};
 use crate::homekit::pairing::book::VERSION;
 use crate::homekit::payload;
 use crate::homekit::qr::Qr;
-use crate::homekit::server::{Annex, Behind, Listening, Server, Snapshots, Store};
+use crate::homekit::recording::{PREBUFFER, Recording};
+use crate::homekit::server::{Annex, Behind, Listening, Server, Snapshots, Store, random};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
 use crate::net::socket::Listener;
@@ -26,8 +29,8 @@ use crate::net::worker::Worker;
 use crate::stream::{Hall, Local, Off};
 use async_task::Task;
 use std::cell::{Cell, RefCell};
+use std::fmt::Write;
 use std::future::ready;
-use std::io::Write;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -59,6 +62,14 @@ struct Unit {
     /// The name of its book.
     book: String,
     lid: Rc<Lid>,
+    recorder: Option<Recorder>,
+}
+
+/// What serves recordings to hubs.
+#[derive(Clone)]
+struct Recorder {
+    recording: Rc<Recording>,
+    streams: Rc<DataStreams>,
 }
 
 /// What a unit consists of before it is served.
@@ -76,7 +87,12 @@ impl Drop for Home {
         // what the worker has not written yet is written now, for the program may be about to end; and
         // after what waits there already
         let mut books = vec![(std::mem::take(&mut self.book), self.server.stop())];
-        self.units.iter().for_each(|unit| unit.lid.shut(false));
+        for unit in &self.units {
+            if let Some(recorder) = &unit.recorder {
+                recorder.streams.stop();
+            }
+            unit.lid.shut(false);
+        }
         for (aid, book) in self.server.books() {
             let unit = self.units.iter().find(|unit| unit.aid == aid);
             books.extend(unit.map(|unit| (unit.book.clone(), book)));
@@ -228,32 +244,35 @@ impl Homekit {
             program.fault("homekit", format!("homekit.{stream}: {sentence}"));
         }
         let settings = settings(stream, row, category, &book.identity.device_id);
-        if row.hksv {
-            log::warn!(target: "homekit", "homekit.{stream}.hksv: recordings are announced and not served yet");
-        }
         let mut streams = vec![stream.to_owned()];
         streams.extend(row.sub_streams.iter().cloned());
         let lid = Lid::new(&program.hall, &streams, row.third_party);
         let snapshots = picture::pictures(program.hall.clone(), &streams);
         let options = live::Options { streams, half_duplex: row.half_duplex };
         let live = Live::new(&program.hall, options, self.desk.clone());
+        let recorder = row.hksv.then(|| {
+            let recording = Recording::new(&program.hall, stream);
+            let streams = DataStreams::new(program.executor.clone(), Rc::new(recording.clone()));
+            Recorder { recording, streams }
+        });
         let mut eye = Eye {
             bus: program.bus.clone(),
             stream: stream.into(),
             live: live.clone(),
             sound: Sound::default(),
             lid: lid.clone(),
+            recorder: recorder.clone(),
         };
         let mut accessory = Accessory::new(settings, book);
         accessory.not_saved();
         if program.bus.is_on(stream, What::Privacy(true)) {
             accessory.set_disabled(true, &mut eye);
         }
-        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT] {
+        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT].into_iter().chain(Recording::IIDS) {
             accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
         }
         let store = shelf(program, store, &name);
-        let unit = Unit { aid, stream: stream.to_owned(), book: name, lid };
+        let unit = Unit { aid, stream: stream.to_owned(), book: name, lid, recorder };
         Ok(Parts { unit, accessory, eye, live, store, snapshots })
     }
 
@@ -394,7 +413,7 @@ fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings 
         category,
         shape,
         sizes: SIZES.to_vec(),
-        prebuffer_ms: 4000,
+        prebuffer_ms: PREBUFFER.as_millis() as u32,
         third_party: row.third_party,
     }
 }
@@ -405,7 +424,12 @@ fn hear(homes: &RefCell<Vec<Home>>, event: &Event) {
         for unit in home.units.iter().filter(|u| event.stream.is_empty() || *u.stream == *event.stream) {
             let (server, aid) = (&home.server, unit.aid);
             match event.what {
-                What::Motion(on) => server.motion(aid, on),
+                What::Motion(on) => {
+                    if let Some(recorder) = &unit.recorder {
+                        recorder.recording.motion(on);
+                    }
+                    server.motion(aid, on);
+                }
                 What::Doorbell => server.press(aid),
                 What::Privacy(on) => server.disable(aid, on),
                 What::Light(on) => server.set(aid, iid::OPERATING + 4, Value::Bool(on)),
@@ -422,6 +446,7 @@ struct Eye {
     live: Rc<Live>,
     sound: Sound,
     lid: Rc<Lid>,
+    recorder: Option<Recorder>,
 }
 
 /// What the switch of the Home app shuts beside HomeKit: nothing, or the stream for everybody.
@@ -485,11 +510,26 @@ impl Camera for Eye {
         self.live.end(viewer);
     }
 
+    fn data_stream(&mut self, connection: u32, shared: &Key, salt: &[u8; 32]) -> Result<(u16, Key), bool> {
+        let recorder = self.recorder.as_ref().ok_or(false)?;
+        let mut ours = [0; 32];
+        random(&mut ours);
+        let port = recorder.streams.expect(connection, shared, salt, &ours)?;
+        Ok((port, ours))
+    }
+
     fn closed(&mut self, connection: u32) {
         self.live.closed(connection);
+        if let Some(recorder) = &self.recorder {
+            recorder.streams.closed(connection);
+        }
     }
 
     fn changed(&mut self, iid: u16, what: u16, value: &Value) {
+        // before the lid is shut: a recording that is not allowed any more has not lost its source
+        if let Some(recorder) = &self.recorder {
+            recorder.recording.set(iid, value);
+        }
         match (iid, what, value) {
             (MICROPHONE, _, _) => self.live.set_microphone(value.is_on()),
             (SIGHT, _, _) => self.lid.shut(!value.is_on()),

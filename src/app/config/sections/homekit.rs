@@ -30,7 +30,7 @@ section! {
         live: bool = "true", Kind::Bool;
         /// Other streams with the same picture in other sizes, for viewers who want less.
         sub_streams: Vec<String> = "", Kind::List;
-        /// Announce HomeKit Secure Video. Hubs may then ask for recordings, which are not served yet.
+        /// HomeKit Secure Video: hubs may record what happens, from four seconds before it.
         hksv: bool = "false", Kind::Bool;
         /// Announce the microphone.
         microphone: bool = "true", Kind::Bool;

@@ -15,7 +15,7 @@ use crate::media::parameter_sets::ParameterSets;
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
 use crate::net::reactor::Timer;
-use crate::stream::{Close, Hall, Join, KEY_AGE, Peer, Reader, Stream, Track, Wish, backoff};
+use crate::stream::{Close, Hall, Join, KEY_AGE, Keep, Peer, Reader, Stream, Track, Wish, backoff};
 use async_task::Task;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -286,12 +286,7 @@ async fn keep(recording: Weak<Recording>, sound: bool) {
 struct Held {
     reader: Reader,
     tracks: Tracks,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.tracks.pictures.set_keep(Duration::ZERO);
-    }
+    _keep: Keep,
 }
 
 async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
@@ -300,11 +295,11 @@ async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
     let of = |kind| (0..reader.len()).filter_map(|at| reader.track(at)).find(|t| t.kind() == kind).cloned();
     let pictures = of(Kind::Video).ok_or("it has sound and no H264 pictures")?;
     let sound = of(Kind::Audio);
-    pictures.set_keep(PREBUFFER + LATE);
+    let keep = pictures.keep(PREBUFFER + LATE);
     if let Some(sound) = &sound {
         sound.follow(&pictures);
     }
-    Ok(Held { reader, tracks: Tracks { pictures, sound } })
+    Ok(Held { reader, tracks: Tracks { pictures, sound }, _keep: keep })
 }
 
 /// Looks that there are key frames often enough, until the tracks are no more.

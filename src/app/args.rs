@@ -4,10 +4,12 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
 use super::config::suggest::nearest;
+use super::motion::{Options as MotionOptions, seconds, threshold};
 use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
 
 /// What was asked for.
@@ -45,6 +47,8 @@ pub enum Command {
         /// Where to write what was seen.
         save: Option<PathBuf>,
     },
+    /// Show what the motion detector sees.
+    Motion(Box<MotionOptions>),
     /// List devices.
     Devices {
         /// For programs.
@@ -209,8 +213,46 @@ impl Given {
                 frames: self.number("frames", 1_000_000)?,
                 save: self.last("save").map(PathBuf::from),
             },
+            "motion" => Command::Motion(Box::new(self.motion()?)),
             _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
         })
+    }
+
+    fn motion(&mut self) -> Result<MotionOptions, String> {
+        let plain = match self.last("rule") {
+            None | Some("complexity") => false,
+            Some("size") => true,
+            Some(other) => return Err(format!("--rule is `{other}`; it is complexity or size")),
+        };
+        let threshold = match self.last("threshold") {
+            None => None,
+            Some(text) => Some(threshold(text).ok_or_else(|| {
+                format!("--threshold is `{text}`; it takes a number from 1.05 to 100, like 2.0")
+            })?),
+        };
+        Ok(MotionOptions {
+            config: self.all("config"),
+            source: self.take().unwrap_or_default(),
+            csv: self.has("csv"),
+            svg: self.last("svg").map(PathBuf::from),
+            fps: self.number("fps", 240)?,
+            threshold,
+            sensitivity: self.number("sensitivity", 10)?.map(|n| n as u8),
+            hold: self.time("hold")?,
+            cool_down: self.time("cooldown")?,
+            labels: self.last("labels").map(PathBuf::from),
+            plain,
+            seconds: self.number("seconds", 86_400)?,
+        })
+    }
+
+    /// A flag's time, at most a day.
+    fn time(&self, flag: &str) -> Result<Option<Duration>, String> {
+        let Some(text) = self.last(flag) else { return Ok(None) };
+        match seconds(text) {
+            Some(time) if time.as_secs() <= 86_400 => Ok(Some(time)),
+            _ => Err(format!("--{flag} is `{text}`; it takes seconds, like 1.5")),
+        }
     }
 
     /// A flag's number, from 1 on.

@@ -10,6 +10,7 @@ pub mod help;
 pub mod log;
 mod memory;
 pub mod modules;
+pub mod motion;
 mod probe;
 pub mod program;
 #[cfg(feature = "rtsp")]
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
             let until = probe::Until { seconds, frames };
             probe::probe(&config, &source, json, &until, save.as_deref()).into()
         }
+        Command::Motion(options) => motion::motion(&options).into(),
         Command::Devices { json } => print(&devices::list(json)),
         Command::Ctl { socket, action } => ctl::ctl(socket.as_deref(), action).into(),
         Command::Print(text) => print(&text),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! app                       configuration, start-up, command line, log; the one table of modules
-//! device  rtsp              what the camera itself offers  |  one folder for each protocol
+//! device  rtsp  homekit     what the camera itself offers  |  one folder for each protocol
 //! stream  motion            the hall: tracks, readers, matching, reconnect; the event bus
 //! net  container            sockets, HTTP, users, workers  |  files and byte streams to frames
 //! media                     what flows: codec, time; what is inside it
@@ -19,6 +19,8 @@
 pub mod app;
 pub mod container;
 pub mod device;
+#[cfg(feature = "homekit")]
+pub mod homekit;
 pub mod media;
 pub mod motion;
 pub mod net;

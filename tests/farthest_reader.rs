@@ -195,7 +195,7 @@ fn a_source_that_cannot_be_reached_is_told_and_tried_again_only_for_who_stays() 
     stage.settle();
     assert_eq!(stage.strings.dials.get(), 1);
     // a holder (preload, an armed recording) does not give up
-    let holder = stream.hold(vec![Wish::any(Kind::Video)], "preload");
+    let holder = stream.hold(vec![Wish::any(Kind::Video)]);
     stage.settle();
     stage.strings.fail.set(false);
     stage.run(async {
@@ -353,4 +353,58 @@ fn a_group_of_pictures_beyond_the_bound_is_cut_short_by_asking_for_a_key_frame()
     }
     assert!(asked >= 1, "nobody asked for a key frame");
     assert!(reader.track(0).unwrap().ring().broken() > 0, "and it is counted");
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_has_patience_with_sound_is_not_woken_by_it() {
+    let stage = Stage::new(1 << 20, vec![h264(), pcma()]);
+    let stream = stage.stream();
+    let mut reader = stage.attach(&stream, &[Kind::Video, Kind::Audio], Join::Live);
+    stage.picture(0, true, 1000);
+    stage.sound(0);
+    drain(&mut reader);
+    let wakes = std::sync::Arc::new(Wakes::default());
+    let waker = std::task::Waker::from(wakes.clone());
+    let count = || wakes.0.load(std::sync::atomic::Ordering::Relaxed);
+    let track = reader.track(1).unwrap().clone();
+    reader.wait_patiently(&waker, |at| at == 1);
+    stage.sound(1);
+    assert_eq!(count(), 1, "nobody looks after those with patience: they are woken like all");
+    drain(&mut reader);
+
+    let rung = Rc::new(std::cell::Cell::new(0));
+    let bell = rung.clone();
+    track.set_bell(Rc::new(move |seq| bell.set(seq)));
+    reader.wait_patiently(&waker, |at| at == 1);
+    stage.sound(2);
+    stage.sound(3);
+    assert_eq!((count(), rung.get()), (1, 3));
+    stage.picture(1, false, 1000);
+    assert_eq!(count(), 2, "a picture is waited for without patience");
+    assert_eq!(drain(&mut reader).len(), 3);
+    reader.wait_patiently(&waker, |at| at == 1);
+    stage.sound(4);
+    assert_eq!(count(), 2);
+    track.ripen(3);
+    assert_eq!((count(), rung.get()), (2, 4), "it has had the sound before that");
+    track.ripen(4);
+    assert_eq!(count(), 3);
+    assert!(track.is_ripe(4) && !track.is_ripe(5));
+    drain(&mut reader);
+    stage.sound(5);
+    assert_eq!(rung.get(), 4, "nobody waits just now");
+    drain(&mut reader);
+    reader.wait_patiently(&waker, |at| at == 1);
+    track.close(Close::Ended);
+    assert_eq!(count(), 4, "the end is told at once");
 }

@@ -1,6 +1,6 @@
 //! Every parser that reads bytes from outside, on its corpus and on inputs made from it: the same
 //! ones each time. Where nightly Rust is at hand, libFuzzer runs the same functions (`docs/fuzzing.md`).
-#![cfg(feature = "demo")]
+#![cfg(all(feature = "demo", feature = "homekit"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 // The allocator below counts what a target holds.
 #![allow(unsafe_code)]
@@ -243,15 +243,20 @@ targets! {
     dialogue: 3_000,
     h264: 5_000,
     h265: 5_000,
+    hap: 500,
     http: 5_000,
     jpeg: 20_000,
     json: 10_000,
+    mdns: 1_000,
     opus: 50_000,
+    pairing: 2_000,
     rtcp: 20_000,
     rtp: 10_000,
     rtsp: 3_000,
     sdp: 3_000,
     source: 20_000,
+    srtp: 1_000,
+    tlv8: 10_000,
     uri: 20_000,
     wav: 20_000,
     websocket: 12_000,

@@ -261,7 +261,7 @@ fn a_wrong_password_or_path_is_said_in_a_sentence_without_the_password() {
         (camera.url("admin:secret@"), "the user name or the password is wrong"),
         (camera.url(""), "a user name and a password are needed"),
         (camera.url("admin:pa:ss@").replace("ch0", "ch9"), "no stream at this address"),
-        (format!("{}#transport=smoke", camera.url("")), "expected tcp or udp"),
+        (format!("{}#transport=smoke", camera.url("")), "expected tcp, udp or ws://host/path"),
         ("rtsps://127.0.0.1/ch0".to_string(), "no TLS"),
     ] {
         let said = probe(&source, 2, "/nowhere/a").unwrap_err();

@@ -86,6 +86,11 @@ pub enum Action {
         /// Where.
         stream: Option<String>,
     },
+    /// Accessories, and how they are paired.
+    Homekit {
+        /// Which; none: all.
+        stream: Option<String>,
+    },
     /// Play to a speaker.
     Play {
         /// Whose.
@@ -282,6 +287,7 @@ impl Given {
                 word => return Err(format!("motion is on or off, not `{}`", word.unwrap_or_default())),
             },
             "doorbell" => Action::Doorbell { stream: first },
+            "homekit" => Action::Homekit { stream: first },
             "play" => Action::Play {
                 stream: first.take().unwrap_or_default(),
                 file: second.filter(|file| !file.is_empty()),
@@ -402,6 +408,7 @@ mod tests {
         assert_eq!(action("motion off"), Action::Motion { on: false, stream: None });
         assert_eq!(action("motion on door"), Action::Motion { on: true, stream: Some("door".into()) });
         assert_eq!(action("doorbell"), Action::Doorbell { stream: None });
+        assert_eq!(action("homekit door"), Action::Homekit { stream: Some("door".into()) });
         assert_eq!(
             action("play door a.wav"),
             Action::Play { stream: "door".into(), file: Some("a.wav".into()) }
@@ -440,7 +447,7 @@ mod tests {
             ("check --json", "unknown option `--json`"),
             (
                 "ctl",
-                "ctl wants an action: status, streams, passwd, motion, doorbell, play, reload, kick, log",
+                "ctl wants an action: status, streams, passwd, motion, doorbell, homekit, play, reload, kick, log",
             ),
             ("ctl stauts", "unknown action `stauts`; did you mean `status`?"),
             ("ctl motion", "motion wants its on|off"),

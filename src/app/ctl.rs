@@ -37,6 +37,10 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
     let shown = match (&action, json::parse(&answer.body)) {
         (Action::Status, Ok(value)) => status(&value),
         (Action::Streams, Ok(value)) => streams(&value),
+        (Action::Homekit { stream: None }, Ok(value)) => {
+            value.members().iter().map(|(name, home)| accessory(name, home)).collect()
+        }
+        (Action::Homekit { stream: Some(name) }, Ok(value)) => accessory(name, &value),
         _ => text.into_owned(),
     };
     let mut out = std::io::stdout().lock();
@@ -70,6 +74,10 @@ fn request(action: &Action) -> Result<(&'static str, String, String), String> {
             ("POST", format!("{}&on={on}", event("motion", stream)), String::new())
         }
         Action::Doorbell { stream } => ("POST", event("doorbell", stream), String::new()),
+        Action::Homekit { stream } => {
+            let id = stream.as_deref().map_or(String::new(), |s| format!("?id={}", percent_encode(s)));
+            ("GET", format!("/api/homekit{id}"), String::new())
+        }
         Action::Play { stream, file } => {
             let src = match file {
                 None => String::new(),
@@ -180,6 +188,29 @@ fn streams(value: &Value) -> String {
                 int(viewer, "frames"),
                 int(viewer, "drops"),
             ));
+        }
+    }
+    out
+}
+
+/// An accessory, with its QR code while nobody is paired.
+fn accessory(stream: &str, value: &Value) -> String {
+    let mut out = format!(
+        "{stream}: {} {}, port {}, {} paired, {} connected\n",
+        text(value, "name"),
+        text(value, "device_id"),
+        int(value, "port"),
+        int(value, "paired"),
+        value.get("connections").map_or(0, |c| c.items().len()),
+    );
+    for sentence in value.get("missing").map_or(&[][..], Value::items) {
+        out.push_str(&format!("  no clips: {}\n", sentence.as_str().unwrap_or("")));
+    }
+    if !text(value, "setup_code").is_empty() {
+        out.push_str(&format!("  setup code {}\n", text(value, "setup_code")));
+        #[cfg(feature = "homekit")]
+        if let Some(qr) = crate::homekit::qr::Qr::new(text(value, "setup_uri")) {
+            out.push_str(&qr.text());
         }
     }
     out

@@ -142,6 +142,7 @@ pub const CTL: &[Entry] = &[
     entry("passwd", &[], &[], "set the admin's password"),
     entry("motion", &["on|off", "[STREAM]"], &[], "report motion, or its end"),
     entry("doorbell", &["[STREAM]"], &[], "ring"),
+    entry("homekit", &["[STREAM]"], &[], "accessories, with setup code and QR code"),
     entry("play", &["STREAM", "[FILE]"], &[], "play to the speaker; without FILE: stop"),
     entry("reload", &[], &[], "read the configuration again"),
     entry("kick", &["ID"], &[], "disconnect a viewer (see streams)"),

@@ -6,7 +6,10 @@ pub mod args;
 pub mod config;
 mod ctl;
 mod devices;
+mod discovery;
 pub mod help;
+#[cfg(feature = "homekit")]
+mod homekit;
 pub mod log;
 mod memory;
 pub mod modules;

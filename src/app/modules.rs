@@ -104,6 +104,8 @@ pub const FORMATS: &[Format] = &[
 const SERVICES: &[fn() -> Rc<dyn Service>] = &[
     #[cfg(feature = "rtsp")]
     || Rc::new(super::rtsp::Rtsp::default()),
+    #[cfg(feature = "homekit")]
+    || Rc::new(super::homekit::Homekit::default()),
 ];
 
 /// What the program has to know of all this.
@@ -115,6 +117,9 @@ pub fn compiled() -> Compiled {
 pub fn names() -> Vec<&'static str> {
     let mut names = vec!["api"];
     names.extend(SOURCES.iter().map(|s| s.module));
+    if cfg!(feature = "homekit") {
+        names.push("homekit");
+    }
     names
 }
 

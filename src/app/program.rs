@@ -3,8 +3,10 @@
 
 use super::config::keys::Address;
 use super::config::{Config, Loaded, World, diff, load};
+use super::discovery::Discovery;
 use super::log as logging;
 use super::memory;
+use super::state::{self, Store};
 use crate::media::{Kind, Time};
 use crate::motion::{Bus, Event, What};
 use crate::net::auth::Authenticator;
@@ -14,11 +16,12 @@ use crate::net::mask::mask_url;
 use crate::net::socket::Listener;
 use crate::net::users::{Door, Role, Roles, User, Users};
 use crate::net::worker::Worker;
-use crate::stream::{Bounds, Executor, Hall, Holder, SourceSpec, Wish};
+use crate::stream::{Bounds, Executor, Hall, Holder, Off, SourceSpec, Wish};
 use async_task::Task;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -56,6 +59,11 @@ pub trait Service {
 
     /// Whether it listens anywhere.
     fn serves(&self) -> bool;
+
+    /// Says to a person at the terminal what only they may know.
+    fn tell(&self, out: &mut dyn std::io::Write) {
+        let _ = out;
+    }
 }
 
 /// What is compiled in: the names of the modules, and the servers among them.
@@ -74,6 +82,10 @@ pub struct Program {
     pub hall: Rc<Hall>,
     /// Keeps `memory.limit`, if there is one.
     governor: RefCell<Option<Task<()>>>,
+    /// Closes the eyes of all when somebody says so.
+    privacy: RefCell<Option<Task<()>>>,
+    /// How the camera is found.
+    pub discovery: Discovery,
     /// Events.
     pub bus: Rc<Bus>,
     /// Who may do what.
@@ -98,6 +110,7 @@ pub struct Program {
     names: Vec<&'static str>,
     services: Vec<Rc<dyn Service>>,
     limits: Rc<Limits>,
+    store: OnceCell<Store>,
     end: Cell<Option<End>>,
     waiting: RefCell<Option<Waker>>,
 }
@@ -153,6 +166,8 @@ impl Program {
             executor,
             hall,
             governor: RefCell::default(),
+            privacy: RefCell::default(),
+            discovery: Discovery::default(),
             bus,
             keeper,
             router,
@@ -170,6 +185,7 @@ impl Program {
             names: compiled.names,
             services: compiled.services,
             limits,
+            store: OnceCell::new(),
             end: Cell::new(None),
             waiting: RefCell::default(),
         })
@@ -214,6 +230,14 @@ impl Program {
         self.limits.track.set(config.memory.track);
         self.set_memory(&config);
         self.set_users(&config);
+        let (program, ear) = (Rc::downgrade(self), self.bus.listen());
+        self.privacy.replace(Some(self.executor.spawn(async move {
+            loop {
+                ear.next().await;
+                let Some(program) = program.upgrade() else { return };
+                program.follow_privacy();
+            }
+        })));
         for stream in &config.streams {
             self.set_stream(&config, &stream.name);
         }
@@ -225,6 +249,27 @@ impl Program {
         for (name, query) in &config.preload {
             self.preload(name, Some(query));
         }
+    }
+
+    /// Where what must survive a pulled plug is kept.
+    pub fn store(&self) -> Result<Store, String> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let loaded = self.loaded();
+        let configured = Some(loaded.config.app.state.as_path()).filter(|p| !p.as_os_str().is_empty());
+        let path = state::place(configured, loaded.target.as_deref(), home.as_deref());
+        let store = Store::open(&path).map_err(|e| format!("app.state: {}: {e}", path.display()))?;
+        if !store.survives() {
+            log::warn!(target: "app", "app.state: {} is in memory: what is kept there is gone after a restart", path.display());
+        }
+        Ok(self.store.get_or_init(|| store).clone())
+    }
+
+    /// What a person at the terminal should know of the services.
+    pub fn tell(&self, out: &mut dyn std::io::Write) {
+        self.services.iter().for_each(|service| service.tell(out));
     }
 
     /// What stays off, and why.
@@ -251,6 +296,13 @@ impl Program {
         self.keeper.set_users(users);
         self.keeper.set_local_auth(config.api.local_auth);
         self.api.set_any_origin(config.api.origin == "*");
+    }
+
+    /// Nobody sees what shall be seen by nobody.
+    fn follow_privacy(&self) {
+        for stream in self.hall.streams() {
+            stream.switch(Off::Privacy, self.bus.is_on(stream.name(), What::Privacy(true)));
+        }
     }
 
     /// Brings a stream to what the configuration says.
@@ -282,7 +334,10 @@ impl Program {
             return;
         }
         match self.hall.set(name, sources) {
-            Ok(made) => made.set_aliases(stream.aliases.clone()),
+            Ok(made) => {
+                made.set_aliases(stream.aliases.clone());
+                made.switch(Off::Privacy, self.bus.is_on(name, What::Privacy(true)));
+            }
             Err(e) => self.fault(&part, format!("{}: {part}: {e}", stream.at)),
         }
     }
@@ -301,7 +356,7 @@ impl Program {
         let Some(query) = query else { return };
         match self.hall.get(name) {
             Some(stream) => {
-                let holder = stream.hold(wishes_of(query), "preload");
+                let holder = stream.hold(wishes_of(query));
                 let query = if query.is_empty() { "video&audio" } else { query };
                 let preload = Preload { name: name.to_owned(), query: query.to_owned(), _holder: holder };
                 self.preloads.borrow_mut().push(preload);
@@ -345,6 +400,7 @@ impl Program {
     fn open_api(self: &Rc<Program>, config: &Config) {
         self.listening.borrow_mut().retain(|l| !l.starts_with("API "));
         self.forget_faults("api");
+        self.discovery.conceal("api");
         if !config.starts("api") {
             return;
         }
@@ -355,10 +411,15 @@ impl Program {
         self.router.set_base(&config.api.base_path);
         self.router.set_allowed(config.api.allow_paths.clone());
         let is_default = config.tree.get("api").and_then(|api| api.get("listen")).is_none();
+        let mut found = None;
         for address in &config.api.listen {
             if let Some(listener) = self.open_door("api", "http", address, is_default) {
+                found = found.or(reachable(address, &listener));
                 self.listeners.borrow_mut().push(self.api.serve(listener));
             }
+        }
+        if let Some(port) = found.filter(|_| config.mdns.web) {
+            self.discovery.announce(self, config, "api", "_http._tcp", port, &config.api.base_path);
         }
         let path = &config.api.unix_listen;
         if !path.as_os_str().is_empty() {
@@ -444,6 +505,7 @@ impl Program {
         drop(self.governor.replace(task));
         if limit == 0 {
             self.hall.set_short(false);
+            self.hall.set_room(usize::MAX);
             self.hall.tracks().iter().for_each(|track| track.set_cap(usize::MAX));
         }
     }
@@ -528,6 +590,7 @@ impl Program {
         for stream in names {
             self.bus.post(Event { time: clock::now(), stream, what });
         }
+        self.follow_privacy();
         Ok(())
     }
 
@@ -555,12 +618,19 @@ impl Program {
     /// Lets everything go: viewers, sources, listeners.
     pub fn close(&self) {
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
-        drop((listeners, self.control_door.take(), preloads));
+        drop((listeners, self.control_door.take(), preloads, self.privacy.take()));
         for service in &self.services {
             service.stop();
         }
+        self.discovery.end();
         self.hall.end();
     }
+}
+
+/// The port at which other hosts reach what listens there, if they do.
+pub(super) fn reachable(address: &Address, listener: &Listener) -> Option<u16> {
+    let open = address.host.is_none_or(|host| !host.is_loopback());
+    listener.local_address().filter(|_| open).map(|bound| bound.port())
 }
 
 /// Tells a problem of the configuration at its level.

@@ -2,7 +2,7 @@
 //! it cannot.
 
 use super::config::Config;
-use super::program::{Program, Service};
+use super::program::{Program, Service, reachable};
 use crate::net::auth::Offer;
 use crate::net::users::Door;
 use crate::rtsp::flows::Multicast;
@@ -27,6 +27,7 @@ impl Service for Rtsp {
     fn start(&self, program: &Rc<Program>, config: &Config) {
         self.stop();
         program.forget_faults("rtsp");
+        program.discovery.conceal("rtsp");
         program.listening.borrow_mut().retain(|l| !l.starts_with("RTSP "));
         if !config.starts("rtsp") {
             return;
@@ -53,14 +54,18 @@ impl Service for Rtsp {
         }
         self.set(config);
         let is_default = config.tree.get("rtsp").and_then(|rtsp| rtsp.get("listen")).is_none();
-        let mut open = false;
+        let mut found = None;
         for address in &config.rtsp.listen {
             if let Some(listener) = program.open_door("rtsp", "rtsp", address, is_default) {
+                found = found.or(reachable(address, &listener));
                 self.listeners.borrow_mut().push(serve(&server, listener));
-                open |= address.host.is_none_or(|h| !h.is_loopback());
             }
         }
-        if open && !program.keeper.users().is_configured(Door::Rtsp) {
+        if let Some(port) = found.filter(|_| config.mdns.rtsp) {
+            let first = config.streams.first().map_or("", |s| s.name.as_str());
+            program.discovery.announce(program, config, "rtsp", "_rtsp._tcp", port, first);
+        }
+        if found.is_some() && !program.keeper.users().is_configured(Door::Rtsp) {
             let others = if program.keeper.users().is_open(Door::Rtsp) {
                 "everybody who reaches this camera may watch by RTSP: there are no users"
             } else {

@@ -138,6 +138,7 @@ fn announce(program: &Rc<Program>) {
     for line in program.faults().iter() {
         let _ = writeln!(out, "  off: {}", program.loaded().secrets.mask(line));
     }
+    program.tell(&mut out);
     let _ = writeln!(out);
 }
 

@@ -323,11 +323,12 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
+pub(in crate::app) mod model;
+
+#[cfg(test)]
 mod tests {
+    use super::model::Model;
     use super::*;
-    use std::cell::{Cell, RefCell};
-    use std::collections::BTreeMap;
-    use std::rc::Rc;
 
     fn value(version: u16, bytes: &[u8]) -> Found {
         Found::Value { version, bytes: bytes.into() }
@@ -400,130 +401,16 @@ mod tests {
         assert_eq!(place(None, None, Some(p("/root"))), p("/etc/streamd.d"));
     }
 
-    /// A disk with a cache: what was not synced may be on the flash wholly, partly or not at all when
-    /// the power goes. Step number `fails` fails; with `power` it is the last thing that happens.
-    #[derive(Clone, Default)]
-    struct Model(Rc<Inner>);
-
-    #[derive(Default)]
-    struct Inner {
-        files: RefCell<BTreeMap<PathBuf, Rc<Node>>>,
-        flash: RefCell<BTreeMap<PathBuf, Rc<Node>>>,
-        steps: Cell<u32>,
-        fails: Cell<Option<u32>>,
-        power: Cell<bool>,
-        off: Cell<bool>,
-        luck: Cell<u32>,
-        writes: Cell<u32>,
-    }
-
-    #[derive(Default)]
-    struct Node {
-        cached: RefCell<Vec<u8>>,
-        synced: RefCell<Vec<u8>>,
-    }
-
-    impl Model {
-        /// A failing step does half of its work, or none.
-        fn step(&self) -> io::Result<()> {
-            let n = self.0.steps.get();
-            self.0.steps.set(n + 1);
-            if self.0.fails.get() == Some(n) {
-                self.0.off.set(self.0.power.get());
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            if self.0.off.get() { Err(io::ErrorKind::NotConnected.into()) } else { Ok(()) }
-        }
-
-        fn lucky(&self) -> bool {
-            let x = self.0.luck.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            self.0.luck.set(x);
-            x >> 31 == 1
-        }
-
-        /// The power comes back: what is on the flash is all there is.
-        fn restart(&self) {
-            let renames_made_it = self.lucky();
-            let mut files = self.0.files.borrow_mut();
-            if !renames_made_it {
-                *files = self.0.flash.borrow().clone();
-            }
-            for node in files.values() {
-                let (mut cached, synced) = (node.cached.borrow_mut(), node.synced.borrow());
-                if *cached != *synced {
-                    let half = cached.len() / 2;
-                    match (self.lucky(), self.lucky()) {
-                        (true, true) => cached.truncate(half),
-                        (true, false) => cached.iter_mut().skip(half).for_each(|b| *b = 0),
-                        (false, true) => *cached = synced.clone(),
-                        _ => {}
-                    }
-                }
-            }
-            self.0.off.set(false);
-            self.0.fails.set(None);
-        }
-    }
-
-    impl Disk for Model {
-        type File = Rc<Node>;
-        fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-            let files = self.0.files.borrow();
-            let node = files.get(path).ok_or(io::ErrorKind::NotFound)?;
-            let bytes = node.cached.borrow();
-            Ok(bytes[..bytes.len().min(limit)].to_vec())
-        }
-        fn create(&self, path: &Path) -> io::Result<Rc<Node>> {
-            self.step()?;
-            let node = Rc::new(Node::default());
-            self.0.files.borrow_mut().insert(path.into(), node.clone());
-            Ok(node)
-        }
-        fn write(&self, file: &mut Rc<Node>, bytes: &[u8]) -> io::Result<()> {
-            self.0.writes.set(self.0.writes.get() + 1);
-            let done = self.step();
-            let len = if done.is_ok() { bytes.len() } else { bytes.len() / 2 };
-            file.cached.borrow_mut().extend_from_slice(&bytes[..len]);
-            done
-        }
-        fn sync(&self, file: &mut Rc<Node>) -> io::Result<()> {
-            self.step()?;
-            *file.synced.borrow_mut() = file.cached.borrow().clone();
-            Ok(())
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.step()?;
-            let mut files = self.0.files.borrow_mut();
-            let node = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-            files.insert(to.into(), node);
-            Ok(())
-        }
-        fn sync_dir(&self, _: &Path) -> io::Result<()> {
-            self.step()?;
-            *self.0.flash.borrow_mut() = self.0.files.borrow().clone();
-            Ok(())
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            if self.0.off.get() {
-                return Err(io::ErrorKind::NotConnected.into());
-            }
-            self.0.files.borrow_mut().remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
-        }
-    }
-
     #[test]
     fn a_plug_pulled_at_any_step_leaves_the_old_value_or_the_new() {
         let (old, new) = (vec![1; 3000], vec![2; 5000]);
         let mut seen = [0, 0];
         for fails in 0..6 {
             for luck in 0..200 {
-                let disk = Model::default();
-                disk.0.luck.set(luck * 7919);
+                let disk = Model::new(luck * 7919);
                 let store = Store::with_disk(Path::new("/s"), disk.clone());
                 assert!(store.write("v", 1, &old).unwrap());
-                disk.0.steps.set(0);
-                disk.0.power.set(true);
-                disk.0.fails.set(Some(fails));
+                disk.fail(fails, true);
                 let told = store.write("v", 2, &new);
                 assert_eq!(told.is_ok(), fails == 5); // there are five steps
                 disk.restart();
@@ -544,17 +431,15 @@ mod tests {
     fn a_failing_step_is_told_and_leaves_nothing_behind() {
         for (fails, step) in ["create", "write", "sync", "rename", "sync the directory of"].iter().enumerate()
         {
-            let disk = Model::default();
+            let disk = Model::new(1);
             let store = Store::with_disk(Path::new("/s"), disk.clone());
             store.write("v", 1, b"old").unwrap();
-            disk.0.steps.set(0);
-            disk.0.fails.set(Some(fails as u32));
+            disk.fail(fails as u32, false);
             let error = store.write("v", 1, b"new").unwrap_err().to_string();
             assert_eq!(error, format!("state /s/v: cannot {step} it: no storage space"));
-            assert_eq!(disk.0.files.borrow().len(), 1);
+            assert_eq!(disk.files(), 1);
             // once more, now that there is room: it ends on the flash whatever had failed
             store.write("v", 1, b"new").unwrap();
-            disk.0.luck.set(1);
             for _ in 0..4 {
                 disk.restart();
                 assert_eq!(store.read("v"), value(1, b"new"));
@@ -570,7 +455,7 @@ mod tests {
         for _ in 0..10 {
             assert!(!store.write("v", 1, b"x").unwrap());
         }
-        assert_eq!(disk.0.writes.get(), 1);
+        assert_eq!(disk.writes(), 1);
         assert!(store.write("v", 2, b"x").unwrap());
         assert!(store.write("v", 2, &vec![0; LARGEST + 1]).is_err());
         assert_eq!(store.read("v"), value(2, b"x"));

@@ -1,10 +1,10 @@
-//! Sound from one codec to another: samples of any kind into samples of any other, at another rate
-//! and with other channels, and into the codecs that are compiled in. Owned bytes only, so that it
+//! Sound from one codec to another: samples of any kind, and Opus, into samples of any other, at
+//! another rate and with other channels, and into the codecs that are compiled in. Owned bytes only, so that it
 //! can move to a worker; what stays samples is cheap enough to be done where it stands.
 
-use super::encode::{self, Encoder};
+use super::encode::{self, Decoder, Encoder};
 use super::pcm::{self, Resampler};
-use super::{Codec, CodecId, g711::Law};
+use super::{Codec, CodecId, g711::Law, opus};
 use std::fmt;
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ pub enum ConvertError {
     From(CodecId),
     /// This codec cannot be made here.
     To(CodecId),
-    /// The encoder cannot be had.
+    /// The encoder or decoder cannot be had, or has failed.
     Encoder(encode::Error),
     /// The rates cannot be converted.
     Rate(pcm::Error),
@@ -57,14 +57,17 @@ pub struct Convert {
     pcm: Vec<i16>,
     resampled: Vec<i16>,
     resampler: Option<Resampler>,
+    decoder: Option<Decoder>,
     encoder: Option<Encoder>,
     bytes: Vec<u8>,
+    /// In hundredths.
+    volume: u8,
 }
 
 impl Convert {
     /// From one codec to another. An encoder's packets last 20 ms (AAC: 1024 samples).
     pub fn new(from: &Codec, to: &Codec) -> Result<Convert, ConvertError> {
-        if !is_samples(from.id) {
+        if !is_samples(from.id) && from.id != CodecId::Opus {
             return Err(ConvertError::From(from.id));
         }
         // Opus always says 48000 Hz and two channels; what goes in keeps the source's own
@@ -78,13 +81,27 @@ impl Convert {
             CodecId::Aac => Some(Encoder::aac(rate, channels, BITRATE).map_err(ConvertError::Encoder)?),
             id => return Err(ConvertError::To(id)),
         };
-        let resampler = match from.rate == rate {
-            true => None,
-            false => Some(Resampler::new(from.rate, rate, channels).map_err(ConvertError::Rate)?),
+        // Opus is decoded to any number of channels, and to the rate that is asked for where it can be
+        let (decoder, from) = match from.id {
+            CodecId::Opus => {
+                let own = if matches!(rate, 8000 | 12_000 | 16_000 | 24_000) { rate } else { opus::RATE };
+                let decoder = Decoder::opus(own, channels).map_err(ConvertError::Encoder)?;
+                (Some(decoder), (from.id, own, channels))
+            }
+            id => (None, (id, from.rate, from.channels.clamp(1, 2))),
         };
-        let from = (from.id, from.rate, from.channels.clamp(1, 2));
+        let resampler = match from.1 == rate {
+            true => None,
+            false => Some(Resampler::new(from.1, rate, channels).map_err(ConvertError::Rate)?),
+        };
+        let to = (to.id, rate, channels);
         let (pcm, resampled, bytes) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Convert { from, to: (to.id, rate, channels), pcm, resampled, resampler, encoder, bytes })
+        Ok(Convert { from, to, pcm, resampled, resampler, decoder, encoder, bytes, volume: 100 })
+    }
+
+    /// How loud it comes out, in hundredths of what comes in; never louder.
+    pub fn set_volume(&mut self, percent: u8) {
+        self.volume = percent.min(100);
     }
 
     /// The codec as it comes out, with what a decoder has to know.
@@ -102,7 +119,7 @@ impl Convert {
 
     /// Whether it is heavy enough for the worker.
     pub fn is_heavy(&self) -> bool {
-        self.encoder.is_some()
+        self.encoder.is_some() || self.decoder.is_some()
     }
 
     /// The rate of the samples that [`Convert::push`] counts in.
@@ -119,6 +136,9 @@ impl Convert {
 
     /// Takes a block and calls `sink` for each frame that comes out, with its samples per channel.
     pub fn push(&mut self, data: &[u8], sink: &mut dyn FnMut(&[u8], u32)) -> Result<(), ConvertError> {
+        if self.decoder.is_some() {
+            return self.block(data, sink);
+        }
         let width = sample_bytes(self.from.0) * usize::from(self.from.2);
         for block in data.chunks(BLOCK * width) {
             self.block(block, sink)?;
@@ -128,11 +148,15 @@ impl Convert {
 
     fn block(&mut self, data: &[u8], sink: &mut dyn FnMut(&[u8], u32)) -> Result<(), ConvertError> {
         let samples = data.len() / sample_bytes(self.from.0);
-        let room = samples * 2;
+        let room = self.decoder.as_ref().map_or(samples * 2, Decoder::max_samples);
         if self.pcm.len() < room {
             self.pcm.resize(room, 0);
         }
         let decoded = match self.from.0 {
+            CodecId::Opus => match &mut self.decoder {
+                Some(decoder) => decoder.decode(data, &mut self.pcm).map_err(ConvertError::Encoder)?,
+                None => 0,
+            },
             CodecId::Pcma => Law::A.decode_all(data, &mut self.pcm),
             CodecId::Pcmu => Law::Mu.decode_all(data, &mut self.pcm),
             CodecId::L16 => pcm::from_be(data, &mut self.pcm),
@@ -143,6 +167,11 @@ impl Convert {
             (1, 2) => pcm::mono_to_stereo(&mut self.pcm, decoded),
             _ => decoded,
         };
+        if self.volume < 100 {
+            for sample in self.pcm.iter_mut().take(count) {
+                *sample = (i32::from(*sample) * i32::from(self.volume) / 100) as i16;
+            }
+        }
         let pcm = self.pcm.get(..count).unwrap_or_default();
         let pcm = match &mut self.resampler {
             None => pcm,
@@ -251,6 +280,45 @@ mod tests {
         let (_, samples, frames) =
             run(&Codec::audio(CodecId::Pcml, 16000, 1), &Codec::new(CodecId::Opus), &second);
         assert_eq!((samples, frames), (16000, 50));
+    }
+
+    #[cfg(feature = "opus")]
+    #[test]
+    fn opus_becomes_samples_of_any_speaker() {
+        let mut packets: Vec<Vec<u8>> = Vec::new();
+        let mut encoder = Encoder::opus(16_000, 1, 24_000, 20).unwrap();
+        let tone = encode::tests::tone(16_000, 1, 440.0, 16_000);
+        encoder.encode(&tone, &mut |p| packets.push(p.data.to_vec())).unwrap();
+        for to in [
+            Codec::audio(CodecId::Pcma, 8000, 1),
+            Codec::audio(CodecId::Pcml, 16_000, 1),
+            Codec::audio(CodecId::L16, 44_100, 2),
+            Codec::audio(CodecId::Pcml, 32_000, 1),
+        ] {
+            let mut peaks = [0, 0];
+            for (volume, peak) in [100, 25].into_iter().zip(&mut peaks) {
+                let mut convert = Convert::new(&Codec::new(CodecId::Opus), &to).unwrap();
+                convert.set_volume(volume);
+                assert!(convert.is_heavy());
+                let mut count = 0;
+                for packet in &packets {
+                    let mut back = [0; 8192];
+                    let mut sink = |bytes: &[u8], samples: u32| {
+                        count += samples;
+                        let n = match to.id {
+                            CodecId::Pcma => Law::A.decode_all(bytes, &mut back),
+                            CodecId::L16 => pcm::from_be(bytes, &mut back),
+                            _ => pcm::from_le(bytes, &mut back),
+                        };
+                        *peak = back[..n].iter().map(|s| i32::from(*s).abs()).max().unwrap().max(*peak);
+                    };
+                    convert.push(packet, &mut sink).unwrap();
+                }
+                assert!(count.abs_diff(to.rate) <= to.rate / 50, "{to}: {count}");
+                assert!(convert.push(&[3], &mut |_, _| ()).is_err(), "a damaged packet is an error");
+            }
+            assert!(peaks[0] > 7000 && peaks[1] * 3 < peaks[0], "{to}: {peaks:?}");
+        }
     }
 
     #[cfg(feature = "aac")]

@@ -15,6 +15,7 @@ pub mod jpeg;
 pub mod nal;
 mod nal_kind;
 pub mod opus;
+pub mod opus_repack;
 pub mod parameter_sets;
 pub mod pcm;
 pub mod rtptime;

@@ -202,6 +202,46 @@ fn many(toc: Toc, rest: &[u8]) -> Result<Packet, Error> {
     Ok(Packet { toc, frames, padding })
 }
 
+/// Calls `each` with every frame of a packet, in order. Only the well formed get that far.
+pub fn frames<'a>(packet: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> Result<Packet, Error> {
+    let parsed = Packet::parse(packet)?;
+    let mut rest = packet.get(1..).unwrap_or_default();
+    let mut frames = usize::from(parsed.frames);
+    let mut equal = matches!(parsed.toc.code(), 0 | 1);
+    if parsed.toc.code() == 3 {
+        let (&count, tail) = rest.split_first().ok_or(Error::Count)?;
+        rest = tail;
+        let mut padded = count & 0x40 != 0;
+        while padded {
+            let (&more, tail) = rest.split_first().ok_or(Error::Length)?;
+            (rest, padded) = (tail, more == 255);
+        }
+        rest = rest.get(..rest.len().saturating_sub(parsed.padding)).unwrap_or_default();
+        equal = count & 0x80 == 0;
+    }
+    let mut lengths = [0u16; 48];
+    if !equal {
+        for length in lengths.iter_mut().take(frames - 1) {
+            let (len, tail) = frame_len(rest)?;
+            (*length, rest) = (len as u16, tail);
+        }
+    }
+    let mut lengths = lengths.into_iter().map(usize::from);
+    let each_len = rest.len() / frames.max(1);
+    while frames > 0 {
+        frames -= 1;
+        let len = match lengths.next() {
+            _ if frames == 0 => rest.len(),
+            Some(len) if !equal => len,
+            _ => each_len,
+        };
+        let (frame, tail) = rest.split_at_checked(len).ok_or(Error::Length)?;
+        each(frame);
+        rest = tail;
+    }
+    Ok(parsed)
+}
+
 fn fits(frame: usize) -> Result<(), Error> {
     if frame > MAX_FRAME { Err(Error::FrameTooLong) } else { Ok(()) }
 }

@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -28,8 +27,11 @@ pub fn now() -> Time {
 
 /// The time of day in nanoseconds since 1970, UTC; nothing while the clock has not been set.
 pub fn wall() -> Option<u64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok().filter(|&nanos| nanos >= SET_AFTER)
+    // not the library's SystemTime: it ends the process where seconds have 32 bits and 2038 is over
+    let t = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
+    #[allow(clippy::unnecessary_fallible_conversions, clippy::useless_conversion)]
+    let (seconds, nanos) = (u64::try_from(t.tv_sec()).ok()?, u64::try_from(t.tv_nsec()).ok()?);
+    seconds.checked_mul(NANOS)?.checked_add(nanos).filter(|&nanos| nanos >= SET_AFTER)
 }
 
 /// An NTP timestamp (seconds since 1900 and a binary fraction) from nanoseconds since 1970. The

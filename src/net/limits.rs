@@ -103,6 +103,69 @@ pub const CLIENT_ANSWER: usize = 4 * 1024 * 1024;
 /// How long `ctl` waits for the next bytes of an answer.
 pub const CLIENT_TIME: Duration = Duration::from_secs(10);
 
+// ---- mDNS ----
+
+/// Services that are announced; beyond it one is not, which is an error to whoever offered it.
+pub const MDNS_SERVICES: usize = 32;
+/// Interfaces, each counted once for IPv4 and once for IPv6; those beyond it are not served.
+pub const MDNS_LINKS: usize = 16;
+/// Addresses of one interface that are told; the others are not.
+pub const MDNS_ADDRESSES: usize = 8;
+/// Bytes of a service's attributes; beyond it the service is refused.
+pub const MDNS_TXT: usize = 1000;
+/// Bytes of a packet that we send: one frame of Ethernet by either protocol.
+pub const MDNS_PACKET: usize = 1440;
+/// Bytes of a packet that we read (RFC 6762 section 17); what is longer is cut and then broken.
+pub const MDNS_READ: usize = 9000;
+/// Askers whose known answers we wait for; the next one is answered without.
+pub const MDNS_ASKERS: usize = 8;
+/// Packets a second to single askers; beyond it none.
+pub const MDNS_UNICAST: u32 = 50;
+
+// ---- HomeKit ----
+
+/// Connections of one accessory; beyond it the longest idle one is closed, a stranger's first. Sixteen
+/// controllers have their places whatever strangers do.
+pub const HOMEKIT_CONNECTIONS: usize = 32;
+/// Connections of one accessory that are nobody's yet; beyond it the oldest of them is closed, of the
+/// same address first, the one that is being paired last.
+pub const HOMEKIT_STRANGERS: usize = 12;
+/// Bytes of a request's body; beyond it the connection ends. The largest real one is under 2 KB.
+pub const HOMEKIT_BODY: usize = 16 * 1024;
+/// Bytes of answers that wait to be written; with so many no further request is looked at.
+pub const HOMEKIT_OUT: usize = 16 * 1024;
+/// Bytes that are read at once.
+pub const HOMEKIT_READ: usize = 4 * 1024;
+/// How long a stranger may say nothing; then its connection is closed. A controller may for ever.
+pub const HOMEKIT_STRANGER_TIME: Duration = Duration::from_secs(60);
+/// The same for the one that is being paired: somebody types eight digits.
+pub const HOMEKIT_TYPING_TIME: Duration = Duration::from_secs(300);
+/// Without one byte taken by the peer while we write; beyond it the connection is closed.
+pub const HOMEKIT_WRITE_TIME: Duration = Duration::from_secs(20);
+/// How long a picture may take; beyond it the controller gets none. It waits for no more than ten.
+pub const HOMEKIT_SNAPSHOT_TIME: Duration = Duration::from_secs(8);
+/// Between two writes of values to flash; what changes meanwhile is written together.
+pub const HOMEKIT_SAVE_PAUSE: Duration = Duration::from_millis(250);
+/// Before values that could not be written are tried again.
+pub const HOMEKIT_SAVE_RETRY: Duration = Duration::from_secs(30);
+
+// ---- Live view (HomeKit) ----
+
+/// Viewers of one camera at once; the next one is told that it is busy.
+pub const LIVE_VIEWERS: usize = 4;
+/// Bytes of an RTP packet without its tag, whatever more a viewer takes: remote paths lose longer ones.
+pub const LIVE_PACKET: u16 = 1200;
+/// From the setup to the start; beyond it the place is free again.
+pub const LIVE_START: Duration = Duration::from_secs(30);
+/// Without a report of the viewer; beyond it the view ends.
+pub const LIVE_SILENCE: Duration = Duration::from_secs(30);
+/// How long a viewer may pause.
+pub const LIVE_PAUSE: Duration = Duration::from_secs(300);
+/// Key frames are asked for a viewer at most this often.
+pub const LIVE_KEY: Duration = Duration::from_millis(500);
+/// Datagrams from elsewhere than the viewer's address that are looked at in a second; the rest is not.
+pub const LIVE_STRANGERS: u32 = 50;
+
 // ---- WebSocket ----
 
 /// Bytes of a message that is collected before it is read; beyond it the connection ends with 1009.

@@ -9,6 +9,7 @@ pub mod http;
 pub mod json;
 pub mod limits;
 pub mod mask;
+pub mod mdns;
 pub mod random;
 pub mod reactor;
 pub mod rtcp;
@@ -17,8 +18,12 @@ pub mod sdp;
 pub mod sha1;
 pub mod signals;
 pub mod socket;
+#[cfg(feature = "homekit")]
+pub mod srtp;
 #[cfg(all(target_env = "musl", target_os = "linux"))]
 mod thread_name;
+#[cfg(feature = "homekit")]
+pub mod udp;
 pub mod users;
 pub mod websocket;
 pub mod worker;

@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use crate::media::Time;
+use crate::net::clock;
 use crate::net::rtp::{Header, seq_diff};
 use std::fmt;
 
@@ -33,6 +34,16 @@ impl Ntp {
     /// From time since 1970.
     pub const fn from_unix(seconds: u64, nanos: u32) -> Ntp {
         Ntp((seconds.wrapping_add(UNIX_EPOCH) << 32) | (((nanos as u64) << 32) / 1_000_000_000))
+    }
+
+    /// Now, for a sender's report. Without the time of day, time since the start of the machine is as
+    /// good for lips.
+    pub fn of(now: Time, wall: Option<u64>) -> Ntp {
+        let start = || {
+            let part = now.nanos() % 1_000_000_000;
+            (now.ticks(1) << 32) | ((part << 32) / 1_000_000_000)
+        };
+        Ntp(wall.map_or_else(start, clock::ntp))
     }
 
     /// Nanoseconds since 1970; zero for times before.

@@ -3,6 +3,7 @@
 
 use super::limits::LISTEN_BACKLOG;
 use crate::net::reactor::Async;
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, recv,
     setsockopt, socket, sockopt,
@@ -214,12 +215,21 @@ impl Listener {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(family, SockType::Stream, flags, None)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        match address {
-            SocketAddr::V4(a) => bind(fd.as_raw_fd(), &SockaddrIn::from(a))?,
+        let bound = || match address {
+            SocketAddr::V4(a) => bind(fd.as_raw_fd(), &SockaddrIn::from(a)),
             SocketAddr::V6(a) => {
                 setsockopt(&fd, sockopt::Ipv6V6Only, &!a.ip().is_unspecified())?;
-                bind(fd.as_raw_fd(), &SockaddrIn6::from(a))?;
+                bind(fd.as_raw_fd(), &SockaddrIn6::from(a))
             }
+        };
+        match bound() {
+            Err(Errno::EADDRNOTAVAIL) => {
+                // a camera starts before it has its address
+                setsockopt(&fd, sockopt::IpFreebind, &true)?;
+                bound()?;
+                log::warn!(target: "app", "no interface has the address {} yet", address.ip());
+            }
+            bound => bound?,
         }
         listen(&fd, Backlog::new(LISTEN_BACKLOG)?)?;
         Ok(Listener::Tcp(Async::new_nonblocking(TcpListener::from(fd))?))

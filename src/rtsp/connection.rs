@@ -221,8 +221,9 @@ impl Connection {
                 let out = &mut self.out;
                 ingest.reports(now, |channel, _, bytes| {
                     if let Some(channel) = channel {
-                        out.urgent().extend_from_slice(&frame_head(channel, bytes.len() as u16));
-                        out.urgent().extend_from_slice(bytes);
+                        let out = out.urgent();
+                        out.extend_from_slice(&frame_head(channel, bytes.len() as u16));
+                        out.extend_from_slice(bytes);
                     }
                 });
             }
@@ -264,7 +265,7 @@ impl Connection {
             moved += n;
             crate::stream::bump(&view.reader.viewer().stats.bytes, n as u64);
             if let Pumped::Closed(_) = state {
-                view.reports(now, true, self.out.urgent());
+                view.reports(now, true, &mut self.out);
             }
             pumped = Some(state);
         }
@@ -333,7 +334,7 @@ impl Connection {
                 if view.reader.step().is_some() {
                     return Poll::Ready(Event::Media);
                 }
-                view.reader.wait(cx.waker());
+                view.wait(&self.guest.server.flows, cx.waker());
             }
             Poll::Pending
         })

@@ -25,6 +25,7 @@ use crate::stream::{AttachError, Close, Executor, Join, Peer, Reader, Step, Stre
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// How long a description waits for what a decoder needs before the first frame.
@@ -35,6 +36,8 @@ pub const REPORTS: Duration = Duration::from_secs(5);
 const SPARE: usize = 1024;
 /// Slices of one write; the system's bound is 1024.
 const SLICES: usize = 1000;
+/// Bytes of sound that leave together.
+const TOGETHER: usize = 16 << 10;
 /// Bytes that are sent before others have their turn.
 const TURN: usize = crate::net::limits::YIELD_BYTES;
 /// The name under which all tracks of a stream send.
@@ -62,9 +65,10 @@ impl Out {
         self.at >= self.bytes.len()
     }
 
-    /// For more, which leaves at once.
+    /// For more, which leaves at once: in a message of its own, if it leaves in messages.
     pub fn urgent(&mut self) -> &mut Vec<u8> {
         self.hold = None;
+        self.seal();
         &mut self.bytes
     }
 
@@ -234,6 +238,9 @@ impl View {
             })?;
             let control = ["trackID=", &at.to_string()].concat();
             let group = flows.group_of(&flow);
+            if track.kind() != Kind::Video {
+                flows.patience.attend(track);
+            }
             ports.push(Port {
                 flow,
                 control,
@@ -374,9 +381,10 @@ impl View {
     }
 
     /// Appends the reports of all tracks, interleaved.
-    pub fn reports(&self, now: Time, bye: bool, out: &mut Vec<u8>) {
+    pub fn reports(&self, now: Time, bye: bool, out: &mut Out) {
         for (at, port) in self.ports.iter().enumerate() {
             let Some(channel) = port.channel else { continue };
+            let out = out.urgent();
             let head = out.len();
             out.extend_from_slice(&frame_head(channel.saturating_add(1), 0));
             self.report(at, now, bye, out);
@@ -406,21 +414,29 @@ impl View {
     ) -> io::Result<(Pumped, usize)> {
         let mut moved = 0;
         if self.report_due(now) {
-            self.reports(now, false, out.urgent());
+            self.reports(now, false, out);
         }
-        let coalesce = flows.coalesce.get();
+        let mut idle = false;
         loop {
-            if out.hold.is_none_or(|until| now >= until) && !out.is_empty() {
+            let leaves = match out.hold {
+                None => true,
+                // what is ripe waits for what comes behind it in this turn
+                Some(until) => now >= until && (idle || out.rest().len() > TOGETHER),
+            };
+            if leaves && !out.is_empty() {
                 moved += out.flush(socket)?;
                 if !out.is_empty() {
                     return Ok((Pumped::Full, moved));
                 }
             }
+            if idle {
+                return Ok((Pumped::Idle, moved));
+            }
             if moved >= TURN {
                 return Ok((Pumped::Turn, moved));
             }
             match self.reader.step() {
-                None => return Ok((Pumped::Idle, moved)),
+                None => idle = true,
                 Some(Step::Closed(why)) => return Ok((Pumped::Closed(why), moved)),
                 Some(Step::Codec(at, codec)) => {
                     if self.ports.get(at).is_some_and(|p| !p.flow.carries(&codec)) {
@@ -430,14 +446,16 @@ impl View {
                 }
                 Some(Step::Frame(at)) => {
                     let Some(port) = self.ports.get(at) else { continue };
-                    let squeezed = self.reader.frame(at).is_none_or(|s| s.decode != s.meta.decode);
+                    let shown = self.reader.frame(at);
+                    let squeezed = shown.as_ref().is_none_or(|s| s.decode != s.meta.decode);
+                    let ripe = shown.is_some_and(|s| port.flow.track().is_ripe(s.seq));
                     if port.channel.is_none() || port.flow.kind() != Kind::Video && squeezed {
                         self.reader.done(at);
                         continue;
                     }
-                    let waits = port.flow.kind() != Kind::Video && !coalesce.is_zero() && self.has_pictures();
-                    if waits {
-                        self.copy(at, out, now + coalesce);
+                    if self.is_patient(flows, at) {
+                        let time = if ripe { Duration::ZERO } else { flows.patience.time.get() };
+                        self.copy(at, out, now + time);
                         self.reader.done(at);
                         continue;
                     }
@@ -449,6 +467,17 @@ impl View {
                 }
             }
         }
+    }
+
+    /// Whether frames of that track leave with the next picture.
+    fn is_patient(&self, flows: &Flows, at: usize) -> bool {
+        let small = self.ports.get(at).is_some_and(|p| p.channel.is_some() && p.flow.kind() != Kind::Video);
+        small && !flows.patience.time.get().is_zero() && self.has_pictures()
+    }
+
+    /// Has `waker` woken when there is something to be sent by the connection.
+    pub fn wait(&self, flows: &Flows, waker: &Waker) {
+        self.reader.wait_patiently(waker, |at| self.is_patient(flows, at));
     }
 
     /// Lays a small frame beside what leaves with the next one.

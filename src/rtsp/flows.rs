@@ -1,5 +1,6 @@
 //! The packets that viewers share: one [`Flow`] for each track and packet size, the buffers that a
-//! write needs, and the one timer of all whose sound waits for a picture. It knows no viewer.
+//! write needs, and the one timer of all whose sound waits for a picture: a sound wakes nobody by
+//! itself, and all who still wait for it when its time is over. It knows no viewer.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::flow::Flow;
@@ -17,10 +18,20 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+/// Sounds that come within this time leave together.
+const AT_ONCE: Duration = Duration::from_millis(2);
+
+/// When it has waited long enough, its number, and its track.
+type Sound = (Time, u64, Weak<Track>);
+
 /// Wakes those whose sound has waited long enough: one timer for all of them.
 #[derive(Default)]
 pub struct Patience {
+    /// How long sound waits for the next picture.
+    pub time: Cell<Duration>,
     waiting: RefCell<Vec<(Time, Waker)>>,
+    /// Sound that is waited for, in the order of its time.
+    sounds: RefCell<Vec<Sound>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -33,17 +44,47 @@ impl Patience {
             return;
         }
         waiting.push((until, waker.clone()));
-        let first = waiting.len() == 1;
         drop(waiting);
-        if first && let Some(task) = self.task.borrow_mut().take() {
+        self.begin();
+    }
+
+    /// Wakes those who wait patiently for frames of this track, when it is time.
+    pub fn attend(self: &Rc<Self>, track: &Rc<Track>) {
+        if track.has_bell() {
+            return;
+        }
+        let (patience, own) = (Rc::downgrade(self), Rc::downgrade(track));
+        track.set_bell(Rc::new(move |seq| {
+            let Some(patience) = patience.upgrade() else { return };
+            let until = clock::now() + patience.time.get();
+            let mut sounds = patience.sounds.borrow_mut();
+            match sounds.iter_mut().rfind(|s| s.2.ptr_eq(&own)) {
+                // what comes at once leaves at once
+                Some(last) if until.since(last.0) < AT_ONCE => last.1 = seq,
+                _ => sounds.push((until, seq, own.clone())),
+            }
+            drop(sounds);
+            patience.begin();
+        }));
+    }
+
+    /// There is something to wait for.
+    fn begin(&self) {
+        let task = self.task.borrow_mut().take();
+        if let Some(task) = task {
             task.wake();
         }
+    }
+
+    fn next(&self) -> Option<Time> {
+        let (waiting, sounds) = (self.waiting.borrow(), self.sounds.borrow());
+        waiting.iter().map(|w| w.0).chain(sounds.iter().map(|s| s.0)).min()
     }
 
     /// Runs the timer; for ever.
     pub async fn run(self: Rc<Self>) {
         loop {
-            let next = std::future::poll_fn(|cx| match self.waiting.borrow().iter().map(|w| w.0).min() {
+            let next = std::future::poll_fn(|cx| match self.next() {
                 Some(next) => Poll::Ready(next),
                 None => {
                     self.task.replace(Some(cx.waker().clone()));
@@ -59,6 +100,12 @@ impl Patience {
             let due: Vec<(Time, Waker)> = self.waiting.borrow_mut().extract_if(.., |w| w.0 <= now).collect();
             for (_, waker) in due {
                 waker.wake();
+            }
+            let due: Vec<_> = self.sounds.borrow_mut().extract_if(.., |s| s.0 <= now).collect();
+            for (_, seq, track) in due {
+                if let Some(track) = track.upgrade() {
+                    track.ripen(seq);
+                }
             }
         }
     }
@@ -85,8 +132,6 @@ pub struct Flows {
     pub patience: Rc<Patience>,
     /// Bytes of a packet; 0 for the usual.
     pub packet_size: Cell<u16>,
-    /// How long sound waits for the next picture.
-    pub coalesce: Cell<Duration>,
     /// How groups are made; none without multicast.
     pub multicast: Cell<Option<Multicast>>,
     /// Each keeps its place, by which its group's port is told.

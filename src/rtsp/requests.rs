@@ -175,7 +175,7 @@ impl Guest {
             .map_err(|error| {
                 let status = match error {
                     AttachError::NoSource | AttachError::Codecs { .. } => 404,
-                    AttachError::Sources(_) => 503,
+                    AttachError::Sources(_) | AttachError::Off => 503,
                     AttachError::Full(_) | AttachError::Memory | AttachError::Busy => 453,
                 };
                 log::warn!(target: "rtsp", "{}: {name}: {error}", self.line.remote());

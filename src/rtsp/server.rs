@@ -153,7 +153,7 @@ impl Server {
     /// Changes what is configured, for what comes from now on.
     pub fn set(&self, settings: Settings) {
         self.flows.packet_size.set(settings.packet_size);
-        self.flows.coalesce.set(settings.coalesce);
+        self.flows.patience.time.set(settings.coalesce);
         self.settings.replace(settings);
     }
 

@@ -40,7 +40,13 @@ impl Hall {
     pub fn new(executor: Executor, bounds: Rc<dyn Fn(Kind) -> Bounds>) -> Rc<Hall> {
         let worker = Rc::new(Worker::new("media", JOBS, STACK));
         Rc::new(Hall {
-            context: Context { executor, bounds, worker, short: Rc::default() },
+            context: Context {
+                executor,
+                bounds,
+                worker,
+                short: Rc::default(),
+                room: Rc::new(Cell::new(usize::MAX)),
+            },
             slow: Rc::new(Worker::new("slow", JOBS, STACK)),
             ids: Rc::default(),
             schemes: RefCell::default(),
@@ -97,6 +103,12 @@ impl Hall {
     /// Whether memory is short.
     pub fn is_short(&self) -> bool {
         self.context.short.get()
+    }
+
+    /// How many bytes tracks may take from now on, together and beyond their first step, until this is
+    /// said again.
+    pub fn set_room(&self, bytes: usize) {
+        self.context.room.set(bytes);
     }
 
     /// Every track that holds frames just now.

@@ -142,7 +142,7 @@ impl Reader {
     }
 
     /// Keeps these sources running as long as it reads.
-    pub(super) fn keep(&mut self, leases: Vec<Box<dyn Any>>) {
+    pub fn keep(&mut self, leases: Vec<Box<dyn Any>>) {
         self.leases = leases;
     }
 
@@ -189,8 +189,13 @@ impl Reader {
 
     /// Has `waker` woken by the next frame, or when the viewer is sent away.
     pub fn wait(&self, waker: &Waker) {
-        for c in &self.cursors {
-            c.track.wait(c.seat, waker);
+        self.wait_patiently(waker, |_| false);
+    }
+
+    /// The same, with patience on some of the tracks: see [`Track::set_bell`].
+    pub fn wait_patiently(&self, waker: &Waker, patient: impl Fn(usize) -> bool) {
+        for (at, c) in self.cursors.iter().enumerate() {
+            c.track.wait(c.seat, waker, patient(at).then_some(c.next));
         }
         self.viewer.wait(waker);
     }

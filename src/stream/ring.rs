@@ -2,15 +2,17 @@
 //! Frames are written straight into the arena, once, and read in place. Pure: it knows no clock, no
 //! task and no codec; whoever writes says when a frame was captured and whether it is a key frame.
 //!
-//! The arena is taken from the system once, at its bound, but only the part that is used (`span`)
-//! is ever touched, so it costs memory only as far as it has to grow: until it holds what must be
-//! kept, which is everything from the last key frame that is older than the wished span.
+//! The arena grows where it is, until it holds what must be kept, which is everything from the last
+//! key frame that is older than the wished span; its bound is never taken beforehand. When memory is
+//! short it gives its end back. Neither ever needs room for a second copy of what it holds.
 
 use crate::media::Time;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-/// The arena is first used up to here, and grows in steps of this size.
-const STEP: usize = 64 * 1024;
+/// The arena grows in steps of this size; the first is everybody's.
+pub const STEP: usize = 64 * 1024;
 /// Places in the index at the start; doubled while frames have to be kept.
 const INDEX: usize = 64;
 
@@ -53,11 +55,17 @@ pub struct TooBig;
 
 /// Arena and index.
 pub struct Ring {
-    arena: Box<[u8]>,
-    /// Bytes of the arena that may be used just now: memory may have become scarce.
+    /// As long as what is in use.
+    arena: Vec<u8>,
+    /// How long it may ever be, and just now: memory may have become scarce.
+    limit: usize,
     cap: usize,
-    /// Bytes of the arena in use; grows up to its length.
-    span: usize,
+    /// Bytes that all tracks together may still take, until memory is looked at again.
+    room: Option<Rc<Cell<usize>>>,
+    /// Bytes that it would have taken beyond that.
+    denied: Cell<usize>,
+    /// When it last wanted to grow it could not.
+    stuck: bool,
     /// Where the frame being written begins.
     start: usize,
     /// Bytes of it written so far.
@@ -84,9 +92,12 @@ impl Ring {
     pub fn new(limit: usize, keep: Duration) -> Ring {
         let limit = limit.clamp(1024, u32::MAX as usize / 2);
         Ring {
-            arena: vec![0; limit].into_boxed_slice(),
+            arena: Vec::new(),
+            limit,
             cap: limit,
-            span: limit.min(STEP),
+            room: None,
+            denied: Cell::new(0),
+            stuck: false,
             start: 0,
             filled: 0,
             index: vec![Entry::default(); INDEX],
@@ -112,14 +123,24 @@ impl Ring {
         self.head
     }
 
-    /// Bytes of the arena that have been used so far.
+    /// Bytes of the arena: what it costs.
     pub fn span(&self) -> usize {
-        self.span
+        self.arena.len()
     }
 
     /// The arena's bound.
     pub fn limit(&self) -> usize {
-        self.arena.len()
+        self.limit
+    }
+
+    /// How many bytes more it would have taken since this was last asked, had there been room.
+    pub fn denied(&self) -> usize {
+        self.denied.take()
+    }
+
+    /// Takes what it needs from this room from now on, beyond its first step.
+    pub fn share(&mut self, room: Rc<Cell<usize>>) {
+        self.room = Some(room);
     }
 
     /// Bytes that have to be kept.
@@ -127,17 +148,16 @@ impl Ring {
         self.kept
     }
 
-    /// Uses no more than so many bytes of the arena from now on. What is beyond goes back to the
-    /// system, and the oldest frames with it.
+    /// Uses no more than so many bytes from now on. What is beyond goes back to the system, and the
+    /// oldest frames with it.
     pub fn set_cap(&mut self, cap: usize) {
-        self.cap = cap.clamp(STEP.min(self.arena.len()), self.arena.len());
-        if self.span > self.cap {
+        self.cap = cap.clamp(STEP.min(self.limit), self.limit);
+        if self.arena.len() > self.cap {
             self.shrink();
         }
     }
 
-    /// Moves the newest frames, from a key frame on if one fits, into an arena of which nothing else
-    /// was touched.
+    /// Moves the newest frames, from a key frame on if one fits, to the front, and lets the rest go.
     fn shrink(&mut self) {
         let most = (self.cap / 4 * 3).saturating_sub(self.filled);
         let (mut bytes, mut from, mut key) = (0, self.head, None);
@@ -153,12 +173,17 @@ impl Ring {
         while self.tail < from {
             self.drop_oldest(true);
         }
-        let fresh = vec![0; self.arena.len()].into_boxed_slice();
-        let old = std::mem::replace(&mut self.arena, fresh);
+        // the oldest comes to the front; from there on all lie in their order, and move down only
+        let span = self.arena.len();
+        let first = self.entry(self.tail).map(|e| e.offset as usize);
+        // behind what is written next lie only frames that are older
+        let turned = first.filter(|&at| at >= self.start && at <= span).unwrap_or(0);
+        self.arena.rotate_left(turned);
         let mut at = 0;
         let mut take = |offset: usize, len: usize, arena: &mut [u8]| {
-            if let (Some(to), Some(from)) = (arena.get_mut(at..at + len), old.get(offset..offset + len)) {
-                to.copy_from_slice(from);
+            let offset = if offset < turned { offset + span - turned } else { offset - turned };
+            if at <= offset && offset + len <= arena.len() {
+                arena.copy_within(offset..offset + len, at);
             }
             at += len;
             at - len
@@ -172,8 +197,28 @@ impl Ring {
         // what is being written stays whole, however long it is: more of it is refused
         self.start = take(self.start, self.filled, &mut self.arena);
         let used = self.start + self.filled;
-        self.span = (used.max(1).div_ceil(STEP) * STEP).min(self.cap).max(used);
+        self.arena.truncate((used.max(1).div_ceil(STEP) * STEP).min(self.cap).max(used));
+        self.arena.shrink_to_fit();
         self.peak = self.kept;
+    }
+
+    /// Makes the arena so long, or as long as it may be just now.
+    fn grow(&mut self, wish: usize) {
+        let have = self.arena.len();
+        let wish = (wish.div_ceil(STEP) * STEP).min(self.limit).saturating_sub(have);
+        let mut more = wish.min(self.cap.saturating_sub(have));
+        if let Some(room) = &self.room {
+            let left = room.get();
+            more = more.min(left.max(STEP.saturating_sub(have)));
+            room.set(left.saturating_sub(more));
+        }
+        // a system that has no more says so here
+        if more > 0 && self.arena.try_reserve_exact(more).is_ok() {
+            self.arena.resize(have + more, 0);
+        }
+        let lacks = wish.saturating_sub(self.arena.len() - have);
+        self.stuck = lacks > 0;
+        self.denied.set(self.denied.get().max(lacks));
     }
 
     /// Frames that were overwritten although they should have been kept, because of the bound.
@@ -274,7 +319,7 @@ impl Ring {
 
     /// Counts `len` bytes of the reserved room as written.
     pub fn fill(&mut self, len: usize) {
-        self.filled = (self.filled + len).min(self.span - self.start);
+        self.filled = (self.filled + len).min(self.arena.len().saturating_sub(self.start));
     }
 
     /// Forgets the bytes after the first `len` of the frame being written.
@@ -354,7 +399,7 @@ impl Ring {
             let len = self.entry(self.tail).map_or(0, |e| e.len);
             self.kept -= (len as usize).min(self.kept);
             self.keep_from = self.tail + 1;
-            self.broken += u64::from(pressed && self.span >= self.cap);
+            self.broken += u64::from(pressed && (self.stuck || self.arena.len() >= self.cap));
         }
         self.tail += 1;
     }
@@ -369,14 +414,16 @@ impl Ring {
         if need > self.cap {
             return Err(TooBig);
         }
-        if self.start + need > self.span {
+        if self.start + need > self.arena.len() {
             let wish = self.peak.max(self.kept).saturating_mul(5) / 4 + need;
-            if wish > self.span || need > self.span {
-                let grown = wish.max(need).max(self.span).div_ceil(STEP) * STEP;
-                self.span = grown.min(self.cap);
+            if wish > self.arena.len() {
+                self.grow(wish);
             }
         }
-        if self.start + need > self.span {
+        if need > self.arena.len() {
+            return Err(TooBig);
+        }
+        if self.start + need > self.arena.len() {
             // begin anew at the front; what lies behind is older than anything there
             while self.tail < self.head && self.oldest_within(self.start, self.arena.len()) {
                 self.drop_oldest(true);
@@ -526,6 +573,57 @@ mod tests {
         put(&mut ring, 48_000, true, 40_000);
         check(&ring);
         assert_eq!(ring.append(&[0; 2 * STEP]), Err(TooBig));
+    }
+
+    /// Every place at which a ring may stand when it has to give something back.
+    #[test]
+    fn a_ring_shrinks_whole_wherever_it_stands() {
+        for frames in 1..120u64 {
+            for partial in [0, 700, 9000] {
+                let mut ring = Ring::new(6 * STEP, Duration::ZERO);
+                for n in 0..frames {
+                    // now and then so many that the arena is full to its last byte
+                    put(&mut ring, n, n % 16 == 0, if n % 3 == 0 { 16_384 } else { 8192 });
+                }
+                ring.append(&vec![frames as u8; partial]).unwrap();
+                ring.set_cap(2 * STEP);
+                check(&ring);
+                assert!(ring.span() <= 2 * STEP && ring.head() == frames);
+                assert!(ring.head() > ring.tail(), "nothing is left of {frames}");
+                ring.append(&[frames as u8; 10]).unwrap();
+                ring.commit(meta(frames, true), None).unwrap();
+                check(&ring);
+                assert_eq!(ring.get(frames).unwrap().data.len(), partial + 10);
+            }
+        }
+    }
+
+    #[test]
+    fn tracks_grow_into_the_room_that_there_is_and_say_what_they_lack() {
+        let room = Rc::new(Cell::new(3 * STEP));
+        let mut rings = [1, 2].map(|_| {
+            let mut ring = Ring::new(64 * STEP, Duration::from_secs(4));
+            ring.share(room.clone());
+            ring
+        });
+        for n in 0..300 {
+            for ring in &mut rings {
+                put(ring, n * 40, n % 25 == 0, 5000);
+                check(ring);
+            }
+        }
+        let held: usize = rings.iter().map(Ring::span).sum();
+        assert!(room.get() == 0 && (3 * STEP..=4 * STEP).contains(&held), "{held}");
+        assert!(rings.iter().all(|r| r.broken() > 0 && r.denied() > 0 && r.denied() == 0));
+        // a frame that finds no room is refused, and is not the end
+        assert_eq!(rings[0].append(&[0; 4 * STEP]), Err(TooBig));
+        rings[0].truncate(0);
+        room.set(100 * STEP);
+        for n in 300..600 {
+            put(&mut rings[0], n * 40, n % 25 == 0, 5000);
+        }
+        check(&rings[0]);
+        assert!(rings[0].key_before(Time::from_nanos((599 * 40 - 4000) * 1_000_000)).is_some());
     }
 
     #[test]

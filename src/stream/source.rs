@@ -179,6 +179,7 @@ pub struct Source {
     connect: Option<Rc<dyn Connect>>,
     executor: Executor,
     bounds: Rc<dyn Fn(Kind) -> Bounds>,
+    room: Rc<Cell<usize>>,
     name: Rc<str>,
     peer: RefCell<Peer>,
     outlets: RefCell<Vec<Outlet>>,
@@ -213,6 +214,8 @@ pub(super) struct Context {
     pub worker: Rc<Worker>,
     /// Memory is short: nobody new is let in.
     pub short: Rc<Cell<bool>>,
+    /// Bytes that tracks may still take until memory is looked at again.
+    pub room: Rc<Cell<usize>>,
 }
 
 impl Source {
@@ -229,6 +232,7 @@ impl Source {
             connect,
             executor: context.executor,
             bounds: context.bounds,
+            room: context.room,
             name,
             peer: RefCell::default(),
             outlets: RefCell::default(),
@@ -395,7 +399,7 @@ impl Source {
         self.peer.replace(peer);
         self.jpeg.replace(None);
         let old = std::mem::take(&mut *self.outlets.borrow_mut());
-        let outlets = outlets(producer.medias(), old, &*self.bounds);
+        let outlets = self.places(producer.medias(), old);
         if producer.gives_keys() {
             for outlet in &outlets {
                 if let Outlet::Track(_, track) = outlet
@@ -412,7 +416,7 @@ impl Source {
     /// Sets up a publisher's tracks.
     pub(super) fn open_publisher(self: &Rc<Source>, peer: Peer, medias: Vec<Media>) -> Link {
         self.peer.replace(peer);
-        self.outlets.replace(outlets(medias, Vec::new(), &*self.bounds));
+        self.outlets.replace(self.places(medias, Vec::new()));
         self.since.set(clock::now());
         self.set_state(State::Running);
         Link { source: self.clone() }
@@ -434,6 +438,20 @@ impl Source {
         self.commands.bitrate.set(Some(bits));
         self.commands.wake();
         self.state.get() == State::Running
+    }
+}
+
+impl Source {
+    /// The places for what a producer has; each takes its memory from the room of all.
+    fn places(&self, medias: Vec<Media>, old: Vec<Outlet>) -> Vec<Outlet> {
+        let outlets = outlets(medias, old, &*self.bounds);
+        for outlet in &outlets {
+            match outlet {
+                Outlet::Track(_, track) => track.share(&self.room),
+                Outlet::Speaker(_, speaker) => speaker.track().share(&self.room),
+            }
+        }
+        outlets
     }
 }
 

@@ -16,8 +16,20 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+/// What a holder is called among the viewers: it keeps sources running and sees nothing.
+const HOLDER: &str = "preload";
+
 /// A source that makes JPEGs is asked so often, every 20 ms, for its first.
 const PICTURE_TRIES: u32 = 50;
+
+/// Why a stream is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// Nobody shall see anything.
+    Privacy = 1,
+    /// Its owner has switched it off for all.
+    Owner = 2,
+}
 
 /// One thing that a viewer wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +71,8 @@ pub enum AttachError {
     Full(usize),
     /// `memory.limit` is reached.
     Memory,
+    /// The camera is switched off: nobody may see or hear anything.
+    Off,
     /// Somebody else speaks.
     Busy,
 }
@@ -84,6 +98,7 @@ impl fmt::Display for AttachError {
             }
             AttachError::Full(n) => write!(f, "streams: {n} viewers are the most that one stream serves"),
             AttachError::Memory => f.write_str("streams: memory.limit is reached, nobody new is let in"),
+            AttachError::Off => f.write_str("streams: the camera is switched off"),
             AttachError::Busy => f.write_str("streams: somebody else speaks to this camera"),
         }
     }
@@ -99,6 +114,8 @@ pub struct Stream {
     viewers: RefCell<Vec<Weak<Viewer>>>,
     derived: RefCell<Vec<Weak<Derived>>>,
     gone: Cell<bool>,
+    /// Who has switched it off, as bits.
+    off: Cell<u8>,
     max_viewers: usize,
     /// What is being played to its speaker.
     pub(super) playing: RefCell<Option<async_task::Task<()>>>,
@@ -115,6 +132,7 @@ impl Stream {
             viewers: RefCell::default(),
             derived: RefCell::default(),
             gone: Cell::new(false),
+            off: Cell::new(0),
             max_viewers,
             playing: RefCell::new(None),
         })
@@ -194,6 +212,35 @@ impl Stream {
         }
     }
 
+    /// Switches it off for one of several reasons, or no longer for that one. While it is off nobody new
+    /// is let in, and whoever is in has to go; what keeps its sources running stays.
+    pub fn switch(&self, why: Off, off: bool) {
+        let was = self.off.get();
+        let now = if off { was | why as u8 } else { was & !(why as u8) };
+        self.off.set(now);
+        if was == 0 && now != 0 {
+            for viewer in self.viewers().into_iter().filter(|v| v.peer.format != HOLDER) {
+                viewer.close(Close::Off);
+            }
+        }
+    }
+
+    /// Whether it is switched off.
+    pub fn is_off(&self) -> bool {
+        self.off.get() != 0
+    }
+
+    /// Whether somebody of that kind may come in.
+    fn open(&self, format: &str) -> Result<(), AttachError> {
+        if self.viewers().len() >= self.max_viewers {
+            return Err(AttachError::Full(self.max_viewers));
+        }
+        if self.context.short.get() {
+            return Err(AttachError::Memory);
+        }
+        if self.is_off() && format != HOLDER { Err(AttachError::Off) } else { Ok(()) }
+    }
+
     /// Sends a viewer away; false if there is none with this number.
     pub fn kick(&self, id: u32) -> bool {
         let found = self.viewers().into_iter().find(|v| v.id == id);
@@ -203,12 +250,15 @@ impl Stream {
         })
     }
 
-    fn new_viewer(&self, peer: Peer) -> Rc<Viewer> {
+    /// Puts somebody on the list of viewers, for readers that are made one by one.
+    pub fn enter(&self, peer: Peer) -> Result<Rc<Viewer>, AttachError> {
+        if self.gone.get() {
+            return Err(AttachError::NoSource);
+        }
+        self.open(peer.format)?;
         let viewer = Rc::new(Viewer::new(self.next_id(), peer));
-        let mut viewers = self.viewers.borrow_mut();
-        viewers.retain(|v| v.strong_count() > 0);
-        viewers.push(Rc::downgrade(&viewer));
-        viewer
+        self.viewers.borrow_mut().push(Rc::downgrade(&viewer));
+        Ok(viewer)
     }
 
     /// Finds the tracks for a viewer, dialling sources as they are needed. Each wish that can be
@@ -219,23 +269,17 @@ impl Stream {
         join: Join,
         peer: Peer,
     ) -> Result<Reader, AttachError> {
-        if self.viewers().len() >= self.max_viewers {
-            return Err(AttachError::Full(self.max_viewers));
-        }
-        if self.context.short.get() {
-            return Err(AttachError::Memory);
-        }
-        let matched = self.find(wishes, &peer.source).await?;
-        if self.gone.get() {
-            return Err(AttachError::NoSource);
-        }
-        let viewer = self.new_viewer(peer);
-        let mut reader = Reader::new(matched.tracks, join, viewer);
-        reader.keep(matched.keeps);
+        self.open(peer.format)?;
+        let found = self.find(wishes, &peer.source).await?;
+        let viewer = self.enter(peer)?;
+        let mut reader = Reader::new(found.tracks, join, viewer);
+        reader.keep(found.keeps);
         Ok(reader)
     }
 
-    async fn find(self: &Rc<Stream>, wishes: &[Wish], own: &str) -> Result<Matched, AttachError> {
+    /// Finds the tracks that match, dialling sources as they are needed; never those of the source
+    /// `own`.
+    pub async fn find(self: &Rc<Stream>, wishes: &[Wish], own: &str) -> Result<Found, AttachError> {
         let sources = self.sources();
         if sources.is_empty() {
             return Err(AttachError::NoSource);
@@ -290,7 +334,7 @@ impl Stream {
         if !tracks.is_empty() {
             let leases = leases.into_iter().zip(used).filter_map(|(lease, used)| lease.filter(|_| used));
             keeps.extend(leases.map(|lease| Box::new(lease) as Box<dyn Any>));
-            return Ok(Matched { tracks, keeps });
+            return Ok(Found { tracks, keeps });
         }
         if !errors.is_empty() {
             return Err(AttachError::Sources(errors));
@@ -380,6 +424,9 @@ impl Stream {
 
     /// A JPEG of the picture as it is now, from a source that makes them or sends them.
     pub async fn jpeg(self: &Rc<Stream>) -> Result<Vec<u8>, AttachError> {
+        if self.is_off() {
+            return Err(AttachError::Off);
+        }
         let mut errors = Vec::new();
         let mut out = Vec::new();
         for source in self.sources() {
@@ -433,13 +480,13 @@ impl Stream {
 
     /// Keeps what matches these wishes running without a viewer, until the holder is dropped: tried
     /// again as long as it fails.
-    pub fn hold(self: &Rc<Stream>, wishes: Vec<Wish>, format: &'static str) -> Holder {
+    pub fn hold(self: &Rc<Stream>, wishes: Vec<Wish>) -> Holder {
         let stream = Rc::downgrade(self);
         let executor = self.context.executor.clone();
         let task = executor.spawn(async move {
             let mut failures = 0;
             while let Some(stream) = stream.upgrade() {
-                let peer = Peer { format, ..Peer::default() };
+                let peer = Peer { format: HOLDER, ..Peer::default() };
                 let name = stream.name.clone();
                 match stream.attach(&wishes, Join::Live, peer).await {
                     Ok(reader) => {
@@ -451,7 +498,7 @@ impl Stream {
                     }
                     Err(error) => {
                         drop(stream);
-                        log::warn!(target: "streams", "{name}: {format}: {error}");
+                        log::warn!(target: "streams", "{name}: {HOLDER}: {error}");
                         failures += 1;
                     }
                 }
@@ -489,9 +536,12 @@ fn set(flags: &mut [bool], at: usize) {
     }
 }
 
-struct Matched {
-    tracks: Vec<Rc<Track>>,
-    keeps: Vec<Box<dyn Any>>,
+/// Tracks that match some wishes.
+pub struct Found {
+    /// The tracks, in the order of the wishes.
+    pub tracks: Vec<Rc<Track>>,
+    /// What keeps them running; [`Reader::keep`] takes it.
+    pub keeps: Vec<Box<dyn Any>>,
 }
 
 /// Keeps sources running; let go of by dropping.
@@ -535,4 +585,45 @@ impl Drop for Publication {
 /// Reads a source's text for a stream.
 pub fn parse_sources(texts: &[String]) -> Result<Vec<SourceSpec>, SourceError> {
     texts.iter().map(|t| SourceSpec::parse(t).map_err(|e| SourceError::Text(e.to_string()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::executor::LocalExecutor;
+    use crate::stream::{Bounds, Hall};
+
+    #[test]
+    fn a_stream_that_is_off_lets_nobody_in_and_sends_away_who_watches() {
+        let executor = Rc::new(LocalExecutor::new());
+        let hall = Hall::new(executor.clone(), Rc::new(Bounds::usual));
+        let stream = hall.set("cam", vec![]).unwrap();
+        let publication = stream.publish(Peer::default(), vec![Media::recv(Codec::new(CodecId::H264))]);
+        let holder = stream.hold(vec![Wish::any(Kind::Video)]);
+        let wishes = [Wish::any(Kind::Video)];
+        let attach = || {
+            let come = stream.attach(&wishes, Join::Live, Peer::default());
+            executor.block_on(come).unwrap()
+        };
+        let viewer = attach().unwrap();
+        let both = async {
+            while stream.viewers().len() < 2 {
+                futures_lite::future::yield_now().await;
+            }
+        };
+        executor.block_on(both).unwrap();
+        stream.switch(Off::Owner, true);
+        stream.switch(Off::Privacy, true);
+        assert_eq!(viewer.viewer().closed(), Some(Close::Off));
+        assert_eq!(attach().err(), Some(AttachError::Off));
+        assert_eq!(executor.block_on(stream.jpeg()).unwrap(), Err(AttachError::Off));
+        // what keeps its sources running stays
+        let stay = |s: &Rc<Stream>| s.viewers().iter().filter(|v| v.closed().is_none()).count();
+        assert_eq!(stay(&stream), 1);
+        stream.switch(Off::Owner, false);
+        assert_eq!(attach().err(), Some(AttachError::Off), "one reason is left");
+        stream.switch(Off::Privacy, false);
+        assert!(attach().is_ok());
+        drop((holder, publication));
+    }
 }

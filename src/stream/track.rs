@@ -51,12 +51,19 @@ struct Config {
     codec: Rc<Codec>,
 }
 
+/// Is told the number of a frame that is waited for with patience.
+pub type Bell = Rc<dyn Fn(u64)>;
+
 /// A track of a stream.
 pub struct Track {
     kind: Kind,
     ring: RefCell<Ring>,
     configs: RefCell<Vec<Config>>,
     wakers: RefCell<Vec<Seat>>,
+    /// Told of a frame that somebody waits for who has patience.
+    bell: RefCell<Option<Bell>>,
+    /// Frames before this one are waited for no longer.
+    ripe: Cell<u64>,
     readers: Cell<usize>,
     closed: Cell<Option<Close>>,
     /// What the newest codec says of key frames: asked for by every reader and frame.
@@ -72,6 +79,8 @@ pub struct Track {
 #[derive(Default)]
 struct Seat {
     taken: bool,
+    /// Is not woken by a frame from this one on, but when it is told that there was time enough.
+    patient: Option<u64>,
     waker: Option<Waker>,
 }
 
@@ -85,6 +94,8 @@ impl Track {
             ring: RefCell::new(Ring::new(bounds.limit, bounds.keep)),
             configs: RefCell::new(vec![Config { number: 0, codec: Rc::new(codec) }]),
             wakers: RefCell::new(Vec::new()),
+            bell: RefCell::new(None),
+            ripe: Cell::new(0),
             readers: Cell::new(0),
             closed: Cell::new(None),
             leader: RefCell::new(Weak::new()),
@@ -197,6 +208,11 @@ impl Track {
         self.ring.borrow_mut().set_keep(keep);
     }
 
+    /// Takes memory beyond its first step from this room only, which all tracks share.
+    pub fn share(&self, room: &Rc<Cell<usize>>) {
+        self.ring.borrow_mut().share(room.clone());
+    }
+
     /// Lets it hold no more than so many bytes from now on; the oldest frames go first.
     pub fn set_cap(&self, cap: usize) {
         self.ring.borrow_mut().set_cap(cap);
@@ -206,7 +222,7 @@ impl Track {
     pub fn close(&self, why: Close) {
         self.closed.set(Some(why));
         self.set_ask(None);
-        self.wake_all();
+        self.wake_those(|_| true);
     }
 
     /// Takes a seat among those who are woken.
@@ -233,23 +249,65 @@ impl Track {
         self.readers.set(self.readers.get().saturating_sub(1));
     }
 
-    /// Has `waker` woken by the next frame.
-    pub(super) fn wait(&self, seat: usize, waker: &Waker) {
+    /// Has `waker` woken by the next frame; with patience for that one, when it is
+    /// [ripe](Track::ripen).
+    pub(super) fn wait(&self, seat: usize, waker: &Waker, patient: Option<u64>) {
         let old = match self.wakers.borrow_mut().get_mut(seat) {
-            Some(s) if s.waker.as_ref().is_some_and(|w| w.will_wake(waker)) => None,
-            Some(s) => s.waker.replace(waker.clone()),
+            Some(s) => {
+                s.patient = patient;
+                match s.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+                    true => None,
+                    false => s.waker.replace(waker.clone()),
+                }
+            }
             None => None,
         };
         drop(old);
     }
 
-    pub(super) fn wake_all(&self) {
-        let mut at = 0;
+    /// Whether somebody takes care of those who wait with patience.
+    pub fn has_bell(&self) -> bool {
+        self.bell.borrow().is_some()
+    }
+
+    /// Has `bell` told of each frame that somebody waits for with patience: whoever hangs it up
+    /// calls [`ripen`](Track::ripen) for it some time after. Without a bell nobody is kept waiting.
+    pub fn set_bell(&self, bell: Bell) {
+        self.bell.replace(Some(bell));
+    }
+
+    /// There was time enough for this frame and those before it: wakes whoever still waits for them.
+    pub fn ripen(&self, seq: u64) {
+        self.ripe.set(self.ripe.get().max(seq + 1));
+        self.wake_those(|patient| patient.is_some_and(|next| next <= seq));
+    }
+
+    /// Whether there was time enough for that frame.
+    pub fn is_ripe(&self, seq: u64) -> bool {
+        seq < self.ripe.get()
+    }
+
+    /// A frame is there: wakes who waits for it, and rings for those with patience.
+    fn wake(&self) {
+        let bell = self.bell.borrow().clone();
+        let left = self.wake_those(|patient| patient.is_none() || bell.is_none());
+        if let Some(bell) = bell.filter(|_| left) {
+            bell(self.ring.borrow().head().saturating_sub(1));
+        }
+    }
+
+    /// Wakes those of whom that is true; whether others wait on.
+    fn wake_those(&self, whom: impl Fn(Option<u64>) -> bool) -> bool {
+        let (mut at, mut left) = (0, false);
         loop {
             // taken out one by one: a woken task must never find the list borrowed
             let waker = match self.wakers.borrow_mut().get_mut(at) {
-                Some(seat) => seat.waker.take(),
-                None => return,
+                Some(seat) if whom(seat.patient) => seat.waker.take(),
+                Some(seat) => {
+                    left |= seat.waker.is_some();
+                    None
+                }
+                None => return left,
             };
             if let Some(waker) = waker {
                 waker.wake();
@@ -430,7 +488,7 @@ impl Inlet {
         if self.track.ring().broken() > self.broken {
             self.overflowed(key);
         }
-        self.track.wake_all();
+        self.track.wake();
         true
     }
 
@@ -439,13 +497,14 @@ impl Inlet {
     fn overflowed(&mut self, key: bool) {
         let (broken, limit) = {
             let ring = self.track.ring();
-            (ring.broken(), ring.limit())
+            // less than its bound where memory.limit has no more for it
+            (ring.broken(), ring.span())
         };
         if self.broken == 0 {
             log::warn!(
                 target: "streams",
                 "{} does not fit into the {} KiB of its track: new viewers may have to wait for a picture; \
-                 shorten the encoder's GOP, lower its bitrate, or raise memory.track",
+                 shorten the encoder's GOP, lower its bitrate, or raise memory.track and memory.limit",
                 self.track.codec().id,
                 limit / 1024,
             );

@@ -37,15 +37,21 @@ pub struct Pipe {
     rate: u32,
     delay: u32,
     clock: Option<(Time, u64)>,
+    volume: u8,
 }
 
 impl Pipe {
+    /// How loud it comes out, in hundredths of what comes in.
+    pub fn set_volume(&mut self, percent: u8) {
+        self.volume = percent;
+    }
+
     /// From one codec to another; the codec as it will come out.
     pub fn new(from: &Codec, to: &Codec) -> Result<(Pipe, Codec), ConvertError> {
         let convert = Convert::new(from, to)?;
         let codec = convert.codec();
         let (heavy, rate, delay) = (convert.is_heavy(), convert.rate(), convert.delay());
-        Ok((Pipe { convert: Some(convert), heavy, rate, delay, clock: None }, codec))
+        Ok((Pipe { convert: Some(convert), heavy, rate, delay, clock: None, volume: 100 }, codec))
     }
 
     /// Converts one frame and gives each result with its time; false if something was lost.
@@ -58,6 +64,7 @@ impl Pipe {
     ) -> bool {
         let Some(mut convert) = self.convert.take() else { return false };
         self.settle(time);
+        convert.set_volume(self.volume);
         if !self.heavy {
             let (clock, rate) = (&mut self.clock, self.rate);
             let done = convert.push(data, &mut |bytes, samples| give(clock, rate, samples, bytes, sink));
@@ -123,6 +130,7 @@ pub(super) fn derive(
 ) -> Result<Rc<Derived>, ConvertError> {
     let (pipe, codec) = Pipe::new(&from.codec(), &wanted)?;
     let (track, inlet) = Track::new(codec, (context.bounds)(Kind::Audio));
+    track.share(&context.room);
     let reader = Reader::new(
         vec![from.clone()],
         Join::Live,

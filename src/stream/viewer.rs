@@ -16,6 +16,8 @@ pub enum Close {
     Replaced,
     /// Someone sent this viewer away.
     Kicked,
+    /// The camera was switched off.
+    Off,
     /// The program ends.
     Shutdown,
 }
@@ -28,6 +30,7 @@ impl Close {
             Close::Removed => "the stream was removed",
             Close::Replaced => "the source was replaced",
             Close::Kicked => "the viewer was sent away",
+            Close::Off => "the camera was switched off",
             Close::Shutdown => "streamd is ending",
         }
     }
@@ -95,7 +98,8 @@ impl Viewer {
         self.codecs.borrow().clone()
     }
 
-    pub(super) fn set_codecs(&self, codecs: Vec<Codec>) {
+    /// Says what it reads, for one that has several readers.
+    pub fn set_codecs(&self, codecs: Vec<Codec>) {
         self.codecs.replace(codecs);
     }
 

@@ -2,6 +2,8 @@
 //! with nothing but sockets, and waiting with a bound. Whatever was started is ended by its own number.
 #![allow(dead_code)]
 
+pub mod rtsp;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -13,6 +15,11 @@ pub use streamd::net::json::{Value, parse};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_streamd");
+/// Another build of it, where a test is run for that one.
+pub fn program() -> String {
+    std::env::var("STREAMD_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
+}
+
 /// No wait is longer; on a good day all of them are far shorter.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -73,16 +80,19 @@ impl Streamd {
 
     /// Starts it on the file that is there.
     pub fn start_in(folder: Folder, more: &[&str]) -> Streamd {
+        Streamd::start_as(folder, |command| {
+            command.args(more);
+        })
+    }
+
+    /// Starts it on the file that is there, in a way of its own.
+    pub fn start_as(folder: Folder, how: impl FnOnce(&mut Command)) -> Streamd {
         let log = std::fs::File::options().create(true).append(true).open(folder.path("log")).unwrap();
-        let child = Command::new(PROGRAM)
-            .arg("-c")
-            .arg(folder.path("streamd.yaml"))
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program());
+        command.arg("-c").arg(folder.path("streamd.yaml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        how(&mut command);
+        let child = command.spawn().unwrap();
         let mut it = Streamd { child, port: 0, folder };
         it.ready();
         it
@@ -139,6 +149,14 @@ impl Streamd {
 
     pub fn connect(&self) -> TcpStream {
         connect(self.port)
+    }
+
+    /// Where it serves RTSP, without a slash at the end.
+    pub fn rtsp(&self) -> String {
+        let status = self.local("GET", "/api/status", "").json();
+        let mut all = items(&status, "listening").iter().filter_map(Value::as_str);
+        let found = all.find_map(|l| l.strip_prefix("RTSP ")).expect("it serves RTSP");
+        found.trim_end_matches('/').replace("[::]", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
     }
 
     /// A request over the control socket.
@@ -307,11 +325,38 @@ impl From<Output> for Run {
 
 /// Runs streamd to its end.
 pub fn run(args: &[&str], stdin: &str) -> Run {
-    tool(PROGRAM, args, stdin)
+    tool(&program(), args, stdin)
+}
+
+/// Runs a test again by itself, in namespaces of its own (`unshare`'s words) that a script prepares;
+/// true inside.
+pub fn alone(test: &str, namespaces: &str, script: &str) -> bool {
+    if std::env::var_os("ALONE").is_some() {
+        return true;
+    }
+    let script = format!("{script} && exec \"$0\" --exact \"$1\" --nocapture");
+    let me = std::env::current_exe().unwrap();
+    let mut command = Command::new("timeout");
+    command
+        .args(["240", "unshare"])
+        .args(namespaces.split(' '))
+        .args(["sh", "-c", &script])
+        .arg(me)
+        .arg(test);
+    let out = command.env("ALONE", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    let complaints = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && said.contains("1 passed"), "{said}{complaints}");
+    false
 }
 
 /// Runs a program to its end, which has to come.
 pub fn tool(program: &str, args: &[&str], stdin: &str) -> Run {
+    long_tool(program, args, stdin, PATIENCE)
+}
+
+/// The same for one that takes its time also on a good day.
+pub fn long_tool(program: &str, args: &[&str], stdin: &str, patience: Duration) -> Run {
     let child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -331,7 +376,7 @@ pub fn tool(program: &str, args: &[&str], stdin: &str) -> Run {
     let out = read(Box::new(guard.0.stdout.take().unwrap()));
     let err = read(Box::new(guard.0.stderr.take().unwrap()));
     let name = format!("{program} {} to end", args.join(" "));
-    let status = wait_for(&name, || guard.0.try_wait().unwrap());
+    let status = wait_long(&name, patience, || guard.0.try_wait().unwrap());
     let (stdout, stderr) = (out.join().unwrap(), err.join().unwrap());
     Output { status, stdout, stderr }.into()
 }
@@ -351,13 +396,17 @@ pub fn ffmpeg(args: &[&str]) -> Run {
 }
 
 /// Asks again and again until there is something; fails with a sentence when there never is.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_long(what, PATIENCE, ask)
+}
+
+fn wait_long<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = ask() {
             return found;
         }
-        assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < end, "waited {patience:?} in vain for {what}");
         pause(20);
     }
 }

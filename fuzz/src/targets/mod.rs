@@ -12,15 +12,20 @@ pub mod demo;
 pub mod dialogue;
 pub mod h264;
 pub mod h265;
+pub mod hap;
 pub mod http;
 pub mod jpeg;
 pub mod json;
+pub mod mdns;
 pub mod opus;
+pub mod pairing;
 pub mod rtcp;
 pub mod rtp;
 pub mod rtsp;
 pub mod sdp;
 pub mod source;
+pub mod srtp;
+pub mod tlv8;
 pub mod uri;
 pub mod wav;
 pub mod websocket;
@@ -47,15 +52,20 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dialogue", run: dialogue::run, memory: |d| 256 * 1024 + 64 * d.len() },
     Target { name: "h264", run: h264::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "h265", run: h265::run, memory: |d| 64 * 1024 + 64 * d.len() },
+    Target { name: "hap", run: hap::run, memory: |d| 512 * 1024 + 2048 * d.len() },
     Target { name: "http", run: http::run, memory: |d| 32 * 1024 + 64 * d.len() },
     Target { name: "jpeg", run: jpeg::run, memory: |_| 4096 },
     Target { name: "json", run: json::run, memory: |d| 8 * 1024 + 300 * d.len() },
+    Target { name: "mdns", run: mdns::run, memory: |d| 128 * 1024 + 16 * d.len() },
     Target { name: "opus", run: opus::run, memory: |_| 1024 },
+    Target { name: "pairing", run: pairing::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "rtcp", run: rtcp::run, memory: |_| 4096 },
     Target { name: "rtp", run: rtp::run, memory: |d| 256 * 1024 + 16 * d.len() },
     Target { name: "rtsp", run: rtsp::run, memory: |d| 512 * 1024 + 300 * d.len() },
     Target { name: "sdp", run: sdp::run, memory: |d| 128 * 1024 + 64 * d.len() },
     Target { name: "source", run: source::run, memory: |d| 8 * 1024 + 200 * d.len() },
+    Target { name: "srtp", run: srtp::run, memory: |d| 16 * 1024 + 16 * d.len() },
+    Target { name: "tlv8", run: tlv8::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "uri", run: uri::run, memory: |d| 8 * 1024 + 100 * d.len() },
     Target { name: "wav", run: wav::run, memory: |d| 8 * 1024 + 4 * d.len() },
     Target { name: "websocket", run: websocket::run, memory: |d| 32 * 1024 + 160 * d.len() },

@@ -24,13 +24,18 @@ type Answer = Rc<dyn Fn(Rc<Program>, Request) -> BoxedLocal<Response>>;
 
 /// Adds a module's routes: each handler has the program, and nothing that changes something is done
 /// while `api.read_only` is set.
-struct Routes {
+pub(super) struct Routes {
     group: Group,
     program: Rc<Program>,
 }
 
 impl Routes {
-    fn on<F, R>(&self, method: Method, path: &str, access: Access, f: F)
+    /// None yet. They stay as long as this does.
+    pub(super) fn new(program: &Rc<Program>) -> Routes {
+        Routes { group: program.router.group(), program: program.clone() }
+    }
+
+    pub(super) fn on<F, R>(&self, method: Method, path: &str, access: Access, f: F)
     where
         F: Fn(Rc<Program>, Request) -> R + 'static,
         R: Future<Output = Response> + 'static,
@@ -73,7 +78,7 @@ impl Routes {
 
 /// Adds the API's routes; they stay as long as the result is kept.
 pub fn serve(program: &Rc<Program>) -> Group {
-    let routes = Routes { group: program.router.group(), program: program.clone() };
+    let routes = Routes::new(program);
     info::routes(&routes);
     streams::routes(&routes);
     config::routes(&routes);

@@ -76,7 +76,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             }
             Shape::Sources(_) | Shape::Targets => {}
             Shape::Texts(_) if section.name == "preload" => {}
-            Shape::Rows(_) | Shape::Single(_) | Shape::Texts(_) => {
+            Shape::Rows(_) | Shape::Single(_) | Shape::Texts(_) | Shape::Named(_) => {
                 if !same(before, after) {
                     out.keys.push((section.name, "", flags(section)));
                 }

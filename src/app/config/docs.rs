@@ -57,6 +57,7 @@ fn write_section(section: &Section, out: &mut String) {
     out.push('\n');
     match section.shape {
         Shape::Rows(_) => out.push_str("\nA list; each item is a map with these keys:\n"),
+        Shape::Named(_) => out.push_str("\nA map of streams' names; each has a map with these keys, or nothing:\n"),
         Shape::Texts(_) => out.push_str("\nA map of names.\n"),
         Shape::Sources(_) => out.push_str(
             "\n```yaml\nstreams:\n  porch: rtsp://user:password@192.168.1.20/main\n  yard:\n    - v4l2:device?video=/dev/video0\n    \

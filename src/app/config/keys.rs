@@ -102,6 +102,8 @@ pub enum Shape {
     Sources(&'static [Key]),
     /// Free names with addresses to send to.
     Targets,
+    /// Names of streams, each with a map of these keys or nothing.
+    Named(&'static [Key]),
 }
 
 /// One section of the file.
@@ -121,7 +123,7 @@ impl Section {
     /// The keys that stand in a table, whatever the shape.
     pub fn keys(&self) -> &'static [Key] {
         match self.shape {
-            Shape::Table(keys, _) | Shape::Rows(keys) | Shape::Sources(keys) => keys,
+            Shape::Table(keys, _) | Shape::Rows(keys) | Shape::Sources(keys) | Shape::Named(keys) => keys,
             Shape::Single(key) | Shape::Texts(key) => std::slice::from_ref(key),
             Shape::Targets => &[],
         }

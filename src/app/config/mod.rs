@@ -33,7 +33,7 @@ pub mod write;
 pub mod yaml;
 
 pub use read::read;
-pub use sections::{Api, App, Ctl, Echo, Exec, Log, Memory, Rtsp, UserRow};
+pub use sections::{Api, App, Ctl, Echo, Exec, Homekit, Log, Mdns, Memory, Rtsp, UserRow};
 pub use sources::{DEFAULT_PATH, Loaded, World, load};
 pub use text::Place;
 
@@ -122,6 +122,10 @@ pub struct Config {
     pub publish: Vec<(String, Vec<String>)>,
     /// The RTSP server.
     pub rtsp: Rtsp,
+    /// Streams that are accessories: each with its stream's name.
+    pub homekit: Vec<(String, Homekit)>,
+    /// How the camera is found.
+    pub mdns: Mdns,
     /// Which programs sources may run.
     pub exec: Exec,
     /// Which programs `echo:` may run.

@@ -64,6 +64,8 @@ pub fn read(tree: Node, modules: &[&str], problems: &mut Vec<Problem>, secrets: 
             .collect(),
         preload: reader.preload(find("preload"), &streams),
         publish: reader.publish(find("publish")),
+        homekit: reader.homekit(find("homekit"), &streams),
+        mdns: Mdns::from_values(reader.section("mdns", find("mdns"), &mut none)),
         streams,
         rtsp: Rtsp::from_values(reader.section("rtsp", find("rtsp"), &mut none)),
         exec: Exec::from_values(reader.section("exec", find("exec"), &mut none)),
@@ -422,6 +424,26 @@ impl Reader<'_> {
                 Ok(_) => {}
                 Err(refused) => self.refused(&path, &path, key, refused),
             }
+        }
+        out
+    }
+
+    fn homekit(&mut self, node: &Node, streams: &[Stream]) -> Vec<(String, Homekit)> {
+        let mut out = Vec::new();
+        let Some(section) = sections::find("homekit") else { return out };
+        if !matches!(node.value, Value::Map(_) | Value::Null) {
+            let sentence = format!("homekit: here is {}; expected names of streams", node.kind());
+            self.fault("homekit", &node.at, sentence);
+        }
+        for entry in node.entries() {
+            let path = format!("homekit.{}", entry.key);
+            if !streams.iter().any(|s| s.name == entry.key) {
+                let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
+                self.unknown("stream", &path, &entry.key, &entry.at, meant);
+                continue;
+            }
+            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
+            out.push((entry.key.clone(), Homekit::from_values(row)));
         }
         out
     }

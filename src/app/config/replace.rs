@@ -149,7 +149,7 @@ fn is_secret(path: &[Step<'_>]) -> bool {
     match sections::find(section).map(|found| &found.shape) {
         Some(Shape::Sources(_) | Shape::Targets) => false,
         Some(Shape::Texts(key)) => key.has(flag::SECRET),
-        Some(Shape::Table(keys, _) | Shape::Rows(keys)) => {
+        Some(Shape::Table(keys, _) | Shape::Rows(keys) | Shape::Named(keys)) => {
             let known = keys.iter().find(|key| key.name == last);
             known.map_or_else(|| is_secret_name(last), |key| key.has(flag::SECRET))
         }

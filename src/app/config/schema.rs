@@ -79,6 +79,16 @@ fn write_section(section: &Section, out: &mut String) {
             table(keys, out);
             out.push_str("}}]}}");
         }
+        Shape::Named(keys) => {
+            out.push_str("{\"type\":[\"object\",\"null\"],");
+            describe(section.help, out);
+            out.push_str(
+                ",\"additionalProperties\":{\"type\":[\"object\",\"null\"],\
+                 \"additionalProperties\":false,\"properties\":{",
+            );
+            table(keys, out);
+            out.push_str("}}}");
+        }
         Shape::Targets => {
             out.push_str("{\"type\":[\"object\",\"null\"],");
             describe(section.help, out);

@@ -9,4 +9,4 @@ pub mod packet;
 pub mod pay;
 pub mod reorder;
 
-pub use packet::{Header, Packet, RtpError, seq_diff};
+pub use packet::{Header, Packet, RtpError, is_rtcp, seq_diff};

@@ -19,7 +19,7 @@ pub fn key(random: [u8; 16]) -> String {
 
 /// The server's answer to a key.
 pub fn accept(key: &str) -> String {
-    base64::encode(&sha1(&[key.as_bytes(), GUID]))
+    base64::encode(&sha1(&[key.as_bytes(), GUID].concat()))
 }
 
 /// Whether a list of words with commas has this one.

@@ -7,6 +7,7 @@ mod app;
 mod ctl;
 mod env;
 mod exec;
+mod homekit;
 mod log;
 mod memory;
 mod rtsp;
@@ -17,6 +18,7 @@ pub use api::Api;
 pub use app::App;
 pub use ctl::Ctl;
 pub use exec::{Echo, Exec};
+pub use homekit::{Homekit, Mdns};
 pub use log::Log;
 pub use memory::Memory;
 pub use rtsp::Rtsp;
@@ -37,6 +39,8 @@ pub const SECTIONS: &[&Section] = &[
     &streams::PRELOAD,
     &streams::PUBLISH,
     &rtsp::SECTION,
+    &homekit::SECTION,
+    &homekit::MDNS,
     &exec::EXEC,
     &exec::ECHO,
     &memory::SECTION,
@@ -49,7 +53,6 @@ pub const FOREIGN: &[&str] = &[
     "hass",
     "hksv",
     "hls",
-    "homekit",
     "mjpeg",
     "motion",
     "mp4",

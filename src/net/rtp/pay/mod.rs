@@ -126,7 +126,7 @@ enum Form {
 }
 
 /// Turns the frames of one track into packets of one size.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Packetizer {
     form: Form,
     rate: u32,

@@ -1,0 +1,94 @@
+//! `homekit` and `mdns`: streams as accessories in Apple Home, and how the camera is found.
+
+use std::path::PathBuf;
+
+use crate::app::config::keys::{Kind, Section, Shape, section};
+
+section! {
+    /// An accessory.
+    pub struct Homekit {
+        /// The setup code, eight digits. Without it a random one is made at the first start and kept.
+        pin: String = "", Kind::Text, SECRET;
+        /// The name at first; it may be changed in the Home app. Without it the stream's.
+        name: String = "", Kind::Text;
+        /// Port to listen on; 0 takes any.
+        port: u16 = "0", Kind::Int(0, 65535);
+        /// What the Home app shows: camera, doorbell, bridge or a number.
+        category_id: String = "camera", Kind::Text;
+        /// Four letters or digits that name the QR code. Without it random ones.
+        setup_id: String = "", Kind::Text;
+        /// go2rtc's: the identity AA:BB:CC:DD:EE:FF, or a name that it is made from. Without it a random one.
+        device_id: String = "", Kind::Text;
+        /// go2rtc's: the private key in hexadecimal digits, or a name that it is made from.
+        device_private: String = "", Kind::Text, SECRET;
+        /// go2rtc's pairings: taken over once, so that a home need not pair again; then the state folder holds them.
+        pairings: Vec<String> = "", Kind::List;
+        /// Offer live view.
+        live: bool = "true", Kind::Bool;
+        /// Other streams with the same picture in other sizes, for viewers who want less.
+        sub_streams: Vec<String> = "", Kind::List;
+        /// Announce HomeKit Secure Video. Hubs may then ask for recordings, which are not served yet.
+        hksv: bool = "false", Kind::Bool;
+        /// Announce the microphone.
+        microphone: bool = "true", Kind::Bool;
+        /// Announce the speaker.
+        speaker: bool = "false", Kind::Bool;
+        /// Keep the microphone silent while somebody talks.
+        half_duplex: bool = "false", Kind::Bool;
+        /// RTSP, ONVIF and the web go on while the camera is switched off in the Home app.
+        third_party: bool = "true", Kind::Bool;
+        /// Announce a status light that can be switched.
+        status_light: bool = "false", Kind::Bool;
+        /// Announce night vision that can be switched.
+        night_vision: bool = "false", Kind::Bool;
+        /// Who made the camera.
+        manufacturer: String = "streamd", Kind::Text;
+        /// What it is called.
+        model: String = "Camera", Kind::Text;
+        /// Its serial number, of two characters at least. Without it the identity.
+        serial: String = "", Kind::Text;
+        /// Its firmware's revision, x.y.z. Without it streamd's.
+        firmware: String = "", Kind::Text;
+        /// Its hardware's revision, x.y.z; "" is not announced.
+        hardware: String = "", Kind::Text;
+        /// Where motion comes from: api, or a detector that is not served yet.
+        motion: &'static str = "api", Kind::Words(&["api", "continuous", "detect", "onvif"]), LACKING;
+        /// go2rtc's detector: how much larger than usual a frame is.
+        motion_threshold: String = "", Kind::Text, LACKING;
+        /// go2rtc's detector: for how long motion stays.
+        motion_hold_time: String = "", Kind::Text, LACKING;
+        /// Of a camera whose motion events are to be used.
+        onvif_url: String = "", Kind::Text, LACKING;
+    }
+}
+
+section! {
+    /// How the camera is found on the network.
+    pub struct Mdns {
+        /// own: streamd answers by itself, beside whoever else does. files: it writes service files for avahi. off: it is not found.
+        mode: &'static str = "own", Kind::Words(&["own", "files", "off"]), PROCESS;
+        /// The host's name without ".local". Without it the machine's.
+        host: String = "", Kind::Text, PROCESS;
+        /// Announce the RTSP server, where other hosts reach it.
+        rtsp: bool = "true", Kind::Bool, PROCESS;
+        /// Announce the web interface, where other hosts reach it.
+        web: bool = "true", Kind::Bool, PROCESS;
+        /// Where the files are written.
+        directory: PathBuf = "/etc/avahi/services", Kind::Path, PROCESS, GUARDED;
+    }
+}
+
+/// The section of accessories.
+pub const SECTION: Section = Section {
+    name: "homekit",
+    module: Some("homekit"),
+    help: crate::app::config::keys::told(
+        "Streams that are cameras in Apple Home: each name is a stream's. HomeKit has its own port and its \
+         own keys; users and passwords of this file are not asked for there.",
+    ),
+    shape: Shape::Named(Homekit::KEYS),
+};
+
+/// The section of discovery.
+pub const MDNS: Section =
+    Section { name: "mdns", module: None, help: Mdns::ABOUT, shape: Shape::Table(Mdns::KEYS, None) };

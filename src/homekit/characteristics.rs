@@ -1,0 +1,259 @@
+//! The JSON of `/accessories` and `/characteristics`: reads, writes with a status for each, events.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use super::accessory::{Accessory, Caller, Camera, Status, Value};
+use super::database::{Characteristic, Format, may};
+use super::http::{self, Request};
+use crate::net::json::{self, Writer};
+
+/// The one accessory of a connection.
+pub const AID: u64 = 1;
+/// Characteristics of one request; beyond it 400.
+const MOST: usize = 128;
+
+fn kind(out: &mut Writer, kind: u16) {
+    let mut text = String::new();
+    for shift in [12, 8, 4, 0] {
+        let digit = kind >> shift & 15;
+        if digit != 0 || !text.is_empty() || shift == 0 {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase());
+        }
+    }
+    out.key("type").string(&text);
+}
+
+fn perms(out: &mut Writer, c: &Characteristic) {
+    out.key("perms").begin_array();
+    let names =
+        [(may::READ, "pr"), (may::WRITE, "pw"), (may::EVENT, "ev"), (may::TIMED, "tw"), (may::ANSWER, "wr")];
+    for (_, name) in names.iter().filter(|(bit, _)| c.may & bit != 0) {
+        out.string(name);
+    }
+    out.end_array();
+}
+
+fn meta(out: &mut Writer, c: &Characteristic) {
+    let format = match c.format {
+        Format::Bool => "bool",
+        Format::Uint8(_) => "uint8",
+        Format::String => "string",
+        Format::Tlv8 => "tlv8",
+    };
+    out.key("format").string(format);
+    match c.format {
+        Format::Uint8(most) => {
+            out.key("minValue").int(0).key("maxValue").uint(u64::from(most)).key("minStep").int(1);
+            if most == 100 {
+                out.key("unit").string("percentage");
+            }
+        }
+        Format::String => {
+            out.key("maxLen").int(64);
+        }
+        Format::Bool | Format::Tlv8 => {}
+    }
+}
+
+/// The whole table with its values.
+pub fn accessories(accessory: &Accessory, connection: u32) -> String {
+    let shape = accessory.settings.shape;
+    let mut out = Writer::new();
+    out.begin_object().key("accessories").begin_array().begin_object();
+    out.key("aid").uint(AID).key("services").begin_array();
+    for service in shape.services() {
+        out.begin_object().key("iid").uint(u64::from(service.iid));
+        kind(&mut out, service.kind);
+        if service.primary {
+            out.key("primary").bool(true);
+        }
+        if !service.links.is_empty() {
+            out.key("linked").begin_array();
+            service.links.iter().for_each(|l| {
+                out.uint(u64::from(*l));
+            });
+            out.end_array();
+        }
+        out.key("characteristics").begin_array();
+        for c in shape.of(service) {
+            out.begin_object().key("iid").uint(u64::from(c.iid));
+            kind(&mut out, c.kind);
+            perms(&mut out, c);
+            meta(&mut out, c);
+            if let Ok(value) = accessory.read(c, connection) {
+                value.write(out.key("value"));
+            }
+            out.end_object();
+        }
+        out.end_array().end_object();
+    }
+    out.end_array().end_object().end_array().end_object();
+    out.finish()
+}
+
+fn begin() -> Writer {
+    let mut out = Writer::new();
+    out.begin_object().key("characteristics").begin_array();
+    out
+}
+
+fn end(mut out: Writer) -> String {
+    out.end_array().end_object();
+    out.finish()
+}
+
+fn ids(text: &str) -> Option<Vec<(u64, u64)>> {
+    let one = |id: &str| {
+        let (aid, iid) = id.split_once('.')?;
+        Some((aid.parse().ok()?, iid.parse().ok()?))
+    };
+    text.split(',').take(MOST + 1).map(one).collect()
+}
+
+fn find(accessory: &Accessory, aid: u64, iid: u64) -> Option<&'static Characteristic> {
+    let iid = u16::try_from(iid).ok().filter(|_| aid == AID)?;
+    accessory.settings.shape.find(iid)
+}
+
+fn twice(ids: &[(u64, u64)]) -> bool {
+    ids.iter().enumerate().any(|(i, id)| ids.iter().skip(i + 1).any(|other| other == id))
+}
+
+/// `GET /characteristics`
+pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribed: &[u16]) -> Vec<u8> {
+    let Some(ids) = request.query("id").and_then(ids).filter(|ids| ids.len() <= MOST) else {
+        return http::json(400, "{\"status\":-70410}");
+    };
+    if twice(&ids) {
+        return http::json(422, "{\"status\":-70410}");
+    }
+    let wants = |name| request.query(name).is_some_and(|v| v == "1" || v == "true");
+    let values: Vec<_> = ids
+        .iter()
+        .map(|&(aid, iid)| {
+            let c = find(accessory, aid, iid);
+            (aid, iid, c, c.ok_or(Status::Missing).and_then(|c| accessory.read(c, connection)))
+        })
+        .collect();
+    let failed = values.iter().any(|(.., value)| value.is_err());
+    let mut out = begin();
+    for (aid, iid, c, value) in values {
+        out.begin_object().key("aid").uint(aid).key("iid").uint(iid);
+        if let Ok(value) = &value {
+            value.write(out.key("value"));
+        }
+        if failed {
+            out.key("status").int(i64::from(value.err().unwrap_or(Status::Done) as i32));
+        }
+        if let Some(c) = c {
+            if wants("type") {
+                kind(&mut out, c.kind);
+            }
+            if wants("meta") {
+                meta(&mut out, c);
+            }
+            if wants("perms") {
+                perms(&mut out, c);
+            }
+            if wants("ev") {
+                out.key("ev").bool(subscribed.contains(&c.iid));
+            }
+        }
+        out.end_object();
+    }
+    http::json(if failed { 207 } else { 200 }, &end(out))
+}
+
+/// `PUT /characteristics`. `caller.timed` says whether the document's `pid` was prepared; with a `pid`
+/// that was not, nothing is written.
+pub fn write(
+    accessory: &mut Accessory,
+    document: &json::Value,
+    caller: &Caller<'_>,
+    camera: &mut dyn Camera,
+    subscribed: &mut Vec<u16>,
+) -> Vec<u8> {
+    let entries = document.get("characteristics").map(json::Value::items).unwrap_or_default();
+    let id = |entry: &json::Value| {
+        let number = |name| entry.get(name).and_then(json::Value::as_int).and_then(|n| u64::try_from(n).ok());
+        Some((number("aid")?, number("iid")?))
+    };
+    let ids: Option<Vec<_>> = entries.iter().take(MOST + 1).map(id).collect();
+    let Some(ids) = ids.filter(|ids| (1..=MOST).contains(&ids.len())) else {
+        return http::json(400, "{\"status\":-70410}");
+    };
+    if twice(&ids) {
+        return http::json(422, "{\"status\":-70410}");
+    }
+    let unprepared = document.get("pid").is_some() && !caller.timed;
+    let mut several = false;
+    let mut results = Vec::new();
+    for (entry, &(aid, iid)) in entries.iter().zip(&ids) {
+        let result = if unprepared {
+            Err(Status::Invalid)
+        } else {
+            find(accessory, aid, iid)
+                .ok_or(Status::Missing)
+                .and_then(|c| one(accessory, c, entry, caller, camera, subscribed))
+        };
+        several |= !matches!(result, Ok(None));
+        results.push(result);
+    }
+    if !several {
+        return http::answer(204, "", b"");
+    }
+    let mut out = begin();
+    for (result, (aid, iid)) in results.into_iter().zip(ids) {
+        let status = result.as_ref().err().map_or(Status::Done, |s| *s);
+        out.begin_object().key("aid").uint(aid).key("iid").uint(iid);
+        out.key("status").int(i64::from(status as i32));
+        if let Ok(Some(value)) = result {
+            value.write(out.key("value"));
+        }
+        out.end_object();
+    }
+    http::json(207, &end(out))
+}
+
+/// One entry: its events and its value; the answer if it asked for one.
+fn one(
+    accessory: &mut Accessory,
+    c: &Characteristic,
+    entry: &json::Value,
+    caller: &Caller<'_>,
+    camera: &mut dyn Camera,
+    subscribed: &mut Vec<u16>,
+) -> Result<Option<Value>, Status> {
+    let (ev, value) = (entry.get("ev"), entry.get("value"));
+    if ev.is_none() && value.is_none() {
+        return Err(Status::Invalid);
+    }
+    if let Some(ev) = ev {
+        let on = match ev {
+            json::Value::Bool(b) => *b,
+            json::Value::Int(n @ 0..=1) => *n == 1,
+            _ => return Err(Status::Invalid),
+        };
+        if c.may & may::EVENT == 0 {
+            return Err(Status::NoEvents);
+        }
+        subscribed.retain(|i| *i != c.iid);
+        if on {
+            subscribed.push(c.iid);
+        }
+    }
+    let Some(value) = value else { return Ok(None) };
+    let answer = accessory.write(c, value, caller, camera)?;
+    let asked = matches!(entry.get("r"), Some(json::Value::Bool(true) | json::Value::Int(1)));
+    Ok(answer.filter(|_| asked && c.may & may::ANSWER != 0))
+}
+
+/// The body of an event: the newest first, for they are read from the end.
+pub fn event(changes: &[(u16, Value)]) -> String {
+    let mut out = begin();
+    for (iid, value) in changes.iter().rev() {
+        out.begin_object().key("aid").uint(AID).key("iid").uint(u64::from(*iid));
+        value.write(out.key("value"));
+        out.end_object();
+    }
+    end(out)
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lexopt::{Arg, Parser};
 
 use super::config::suggest::nearest;
-use super::motion::{Options as MotionOptions, seconds, threshold};
 use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
+use super::motion::{Options as MotionOptions, seconds, threshold};
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 //! comes whether something moves. Integers only, no allocation, no clock: time comes in with the picture.
 //!
 //! An encoder spends bits on what it could not predict: on a still picture, the sensor's noise; on a moving
-//! one, what moves. All levels here are logarithms of bytes, in 256 steps to the octave, so that a ratio
-//! is a difference. For each class of pictures (P or B, referred to or not) a slow mean is the baseline, and
-//! the mean distance from it the spread; pictures just behind a key frame have an offset of their own.
-//! What is above the baseline by more than the noise explains is added up, a bit from each picture
-//! (a CUSUM), until it is enough: little motion takes some pictures more, one odd picture is never enough.
+//! one, what moves. All levels here are logarithms of bytes at one quantiser (26), in 256 steps to the
+//! octave, so that a ratio is a difference. What an encoder does behind each key frame, and what it does
+//! differently for B frames and those that nobody refers to, is learned and taken off. What is left is
+//! averaged over a fifth of a second, and compared with the stillest of the last twenty seconds: motion is
+//! what goes above them by more than they went themselves. No decision is fed back into that measure, so
+//! that no mistake lasts longer than it takes for the seconds to go by.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use crate::media::Time;
@@ -14,26 +15,33 @@ use std::time::Duration;
 
 /// Steps of a level to the octave.
 const OCTAVE: i32 = 256;
+/// The quantiser at which levels are given.
+const QP: i32 = 26;
 /// Places between two key frames: the first pictures each, then half octaves of their number.
 const PLACES: usize = 19;
-/// Stretches of time that are remembered, and how long each is.
-const CUT: i32 = 128;
-const BN: u32 = 8;
-const FEW: u32 = 5;
-const NEAR: i32 = 75;
-const QN: usize = 1;
-const QD: usize = 2;
-const KN: i32 = 10;
-const SPANS: usize = 8;
-const SPAN: Duration = Duration::from_millis(2500);
 /// Pictures that have a place of their own.
 const SINGLE: u32 = 8;
+/// Behind a key frame pictures are not looked at for so many thirtieths of a second: they repair it.
+const REPAIR: u32 = 6;
+/// Stretches of time that are remembered, and how long each is.
+const SPANS: usize = 8;
+const SPAN: Duration = Duration::from_millis(2500);
+/// Pictures that a stretch has at least and at the most.
+const SPAN_PICTURES: (i32, i32) = (12, 1000);
+/// Stretches that differ by less (a quarter) are alike.
+const ALIKE: i32 = 75;
+/// What is not so far above the baseline (half of it) is no motion: even a still picture breathes.
+const LEAST: i32 = 150;
+/// Key frames that differ by more (two fifths) show another light.
+const CUT: i32 = 128;
+/// Pictures that are averaged: a second has so many times as many.
+const NEAR: u32 = 5;
 /// Pictures between two measurements of the frame rate.
 const RECALIBRATE: u32 = 150;
 /// Frames a second until they have been measured.
 const ASSUMED_FPS: u32 = 30;
-/// What is not so far above the baseline (20 %) is never motion: even a perfect encoder breathes.
-const LEAST: i32 = 150;
+/// Bytes of a picture are not counted beyond this.
+const MOST: i32 = 1 << 24;
 
 /// What kind of picture it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +86,6 @@ impl Default for Settings {
     }
 }
 
-/// Pictures of the warm-up.
-const WARM_UP: u32 = 30;
-
 /// The threshold (in 256ths) for a sensitivity from 1 (only what is large) to 10 (whatever stirs); 5 is 2.0.
 pub fn threshold_of(sensitivity: u8) -> u16 {
     const TABLE: [u16; 10] = [2048, 1280, 896, 664, 512, 448, 400, 362, 336, 314];
@@ -102,7 +107,7 @@ pub struct Verdict {
     pub changed: Option<bool>,
 }
 
-/// How far pictures of a class, or of one place between two key frames, are usually from the others; in 16ths.
+/// How far pictures of a class are usually from those that others refer to; in 16ths.
 #[derive(Clone, Copy, Default)]
 struct Offset {
     seen: u8,
@@ -150,14 +155,14 @@ impl Place {
     }
 }
 
-/// Some seconds: their mean level, and how far it went above that.
+/// A stretch of time: its mean level, and how far it went above that.
 #[derive(Clone, Copy, Default)]
 struct Span {
     mean: i16,
     swing: i16,
 }
 
-/// The seconds that are being looked at.
+/// The stretch that is not over yet.
 #[derive(Clone, Copy, Default)]
 struct Now {
     since: Time,
@@ -186,13 +191,15 @@ pub struct Detector {
     stirred: u32,
     rested: u32,
     groups: i32,
-    /// The mean level of some pictures, and of some seconds; in 256ths of a step.
+    /// The mean of the last pictures: bytes, in 64ths, and their level.
     sum: i32,
     near: i32,
+    /// The mean level towards the end of the last group of pictures, and of the present one; in 256ths.
     local: i32,
-    /// The same towards the end of the present group of pictures, and what its present place has.
     end: i32,
+    /// The present place, its levels added up, and their number.
     part: (usize, i32, i32),
+    /// The last stretches of time, and the present one.
     spans: [Span; SPANS],
     filled: usize,
     next: usize,
@@ -200,6 +207,7 @@ pub struct Detector {
     /// What the stillest of the last seconds had, and how far above it motion is.
     base: i32,
     limit: i32,
+    /// Pictures seen; pictures still to come that say nothing, because some are missing.
     seen: u32,
     settling: u32,
     fps: u32,
@@ -220,7 +228,7 @@ impl Detector {
             gain: log2(u32::from(settings.threshold.clamp(264, 25600))) - 8 * OCTAVE,
             classes: Default::default(),
             places: [Place::default(); PLACES],
-            qp: 26 << 8,
+            qp: QP << 8,
             key: 0,
             floor: 64,
             behind: 0,
@@ -310,7 +318,8 @@ impl Detector {
             self.since = now;
         } else if self.counted >= RECALIBRATE {
             let span = now.since(self.since).as_millis() as u32;
-            self.fps = (self.counted * 1000 + span / 2).checked_div(span).unwrap_or(ASSUMED_FPS).clamp(1, 120);
+            self.fps =
+                (self.counted * 1000 + span / 2).checked_div(span).unwrap_or(ASSUMED_FPS).clamp(1, 120);
             self.counted = 0;
             self.since = now;
         }
@@ -335,13 +344,13 @@ impl Detector {
         // a finer quantiser makes more bytes of the same picture, by an octave for six steps of QP on a
         // busy one and for three on one that is nearly still: believe what speaks less for motion
         let finer = ((self.qp - qp) >> 8).max(0);
-        let scale = ((qp >> 8) - 26 - finer) * OCTAVE / 6;
+        let scale = ((qp >> 8) - QP - finer) * OCTAVE / 6;
         let level = log2(bytes(log2(picture.size) + scale).saturating_add(self.floor));
         let offset = class.get() + own.get();
         let plain = level - offset;
         if self.seen == 1 {
-            self.near = plain << 8;
-            self.sum = (bytes(plain).min(1 << 24) as i32) << 6;
+            self.near = plain;
+            self.sum = counted(plain) << 6;
             self.local = plain << 8;
             self.end = plain << 8;
         }
@@ -354,28 +363,29 @@ impl Detector {
             self.leave();
             self.part.0 = place;
         }
-        self.part.1 += raw - (self.local >> 8);
-        self.part.2 += 1;
+        if self.part.2 < RECALIBRATE as i32 {
+            self.part.1 += raw - (self.local >> 8);
+            self.part.2 += 1;
+        }
         if at > 0
             && let Some(c) = self.classes.get_mut(at)
         {
             c.learn(raw - (self.end >> 8), 1, 64);
         }
 
-        let few = (self.fps / FEW).clamp(2, 8) as i32;
-        let blank = (self.fps * BN / 30).min(self.gop / 4);
+        let few = (self.fps / NEAR).clamp(2, 8) as i32;
+        let blank = (self.fps * REPAIR / 30).min(self.gop / 4);
         if self.limit == 0 || self.behind > blank && (!alone || own.seen > 1) {
             // one odd picture is not enough, however large
-            let (still, motion) = (bytes(self.base) as i32, bytes(self.base + self.limit) as i32);
+            let [still, motion, own] = [self.base, self.base + self.limit, plain].map(counted);
             let most = still + (motion - still) * few * if few > 2 { 6 } else { 7 } / 10;
-            let own = bytes(plain) as i32;
             let own = if self.limit > 0 { own.min(most) } else { own };
-            self.sum += ((own.min(1 << 24) << 6) - self.sum) / few;
-            self.near = log2((self.sum >> 6).max(0) as u32) << 8;
+            self.sum += ((own.min(MOST) << 6) - self.sum) / few;
+            self.near = log2((self.sum >> 6) as u32);
             self.span(now);
         }
-        let above = (self.near >> 8) - self.base;
-        let limit = if self.moving { self.limit / 2 } else { self.limit };
+        let above = self.near - self.base;
+        let limit = if self.moving { self.limit * 2 / 3 } else { self.limit };
         self.moving = self.limit > 0 && self.settling == 0 && above > limit;
         self.settling = self.settling.saturating_sub(1);
         if self.behind * 2 > self.gop {
@@ -388,7 +398,7 @@ impl Detector {
 
     /// Goes on with the present seconds; when they are over, looks for the stillest of the last ones.
     fn span(&mut self, time: Time) {
-        let near = self.near >> 8;
+        let near = self.near;
         let now = &mut self.now;
         if now.count == 0 {
             *now = Now { since: time, high: near, ..Now::default() };
@@ -396,7 +406,8 @@ impl Detector {
         now.sum += near;
         now.count += 1;
         now.high = now.high.max(near);
-        if now.count < 12 || time.since(now.since) < SPAN {
+        let short = now.count < SPAN_PICTURES.0 || time.since(now.since) < SPAN;
+        if short && now.count < SPAN_PICTURES.1 {
             return;
         }
         let mean = now.sum / now.count;
@@ -415,7 +426,7 @@ impl Detector {
         let (mut sum, mut still) = (0, 0);
         for s in sorted.iter() {
             let mean = i32::from(s.mean);
-            if still * 3 >= self.filled as i32 && mean > sum / still + NEAR {
+            if still * 3 >= self.filled as i32 && mean > sum / still + ALIKE {
                 break;
             }
             sum += mean;
@@ -423,9 +434,9 @@ impl Detector {
         }
         let sorted = sorted.get_mut(..still as usize).unwrap_or_default();
         sorted.sort_unstable_by_key(|s| s.swing);
-        let swing = sorted.get(still as usize * QN / QD).map_or(0, |s| i32::from(s.swing));
+        let swing = sorted.get(still as usize / 2).map_or(0, |s| i32::from(s.swing));
         self.base = sum / still.max(1);
-        self.limit = (swing * KN / 10).max(LEAST) * self.gain / OCTAVE;
+        self.limit = swing.max(LEAST) * self.gain / OCTAVE;
     }
 
     /// The pictures of one place are over.
@@ -442,10 +453,10 @@ impl Detector {
     /// A group of pictures is over: what it has in common with the one before is learned if both were still
     /// in the end (or if nothing was for long).
     fn group(&mut self) {
-        let still = self.stirred * 3 <= self.rested;
+        let still = self.stirred.saturating_mul(3) <= self.rested;
         (self.stirred, self.rested) = (0, 0);
         self.groups = if still { self.groups.max(0) + 1 } else { self.groups.min(0) - 1 };
-        if self.groups >= 2 || self.groups < -5 {
+        if self.groups >= 2 || self.groups < -2 {
             let most = place_of(self.behind);
             for p in self.places.iter_mut().take(most + 1) {
                 p.learn();
@@ -454,7 +465,7 @@ impl Detector {
     }
 
     fn key_frame(&mut self, level: i32, qp: Option<i8>) -> Verdict {
-        let level = level + (qp.map_or(26, i32::from) - 26) * OCTAVE / 6;
+        let level = level + (qp.map_or(QP, i32::from) - QP) * OCTAVE / 6;
         self.leave();
         self.group();
         self.local = self.end;
@@ -474,6 +485,11 @@ impl Detector {
         self.floor = bytes(level) / 512;
         Verdict { level, baseline: level, trigger: level, moving: self.moving, changed: None }
     }
+}
+
+/// The number of which a level is the logarithm, as far as it counts.
+fn counted(level: i32) -> i32 {
+    bytes(level).min(MOST as u32) as i32
 }
 
 /// Where the nth picture behind a key frame stands: what an encoder does there fades away.
@@ -499,5 +515,222 @@ pub fn bytes(level: i32) -> u32 {
     let part = part - ((part * (OCTAVE - part) * 88) >> 16);
     ((u64::from((OCTAVE + part) as u32) << whole) >> 8) as u32
 }
-// XXX debugging
-impl Detector { pub fn rise(&self)->i32{(self.near>>8)-self.base} pub fn fall(&self)->i32{self.filled as i32} pub fn spread(&self)->i32{self.limit} pub fn behind(&self)->u32{self.behind} }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A camera with noise: 25 frames a second, a key frame every two seconds.
+    struct Camera {
+        detector: Detector,
+        n: u64,
+        random: u32,
+        events: Vec<(u64, bool)>,
+    }
+
+    impl Camera {
+        fn new(settings: Settings) -> Camera {
+            Camera { detector: Detector::new(settings), n: 0, random: 7, events: vec![] }
+        }
+
+        fn noise(&mut self, part: u32) -> u32 {
+            self.random = self.random.wrapping_mul(1_103_515_245).wrapping_add(12345);
+            (self.random >> 16) % part.max(1)
+        }
+
+        fn picture(&mut self, kind: Type, size: u32, qp: Option<i8>, gap: bool) -> Verdict {
+            let time = Time::from_nanos(1_000_000_000 + self.n * 40_000_000);
+            let verdict = self.detector.picture(time, Picture { kind, base: true, size, qp, gap });
+            if let Some(on) = verdict.changed {
+                self.events.push((self.n, on));
+            }
+            self.n += 1;
+            verdict
+        }
+
+        /// So many pictures whose P frames have this size, give or take a tenth.
+        fn run(&mut self, count: u64, size: u32, qp: i8) -> &mut Camera {
+            for _ in 0..count {
+                let wobble = self.noise(size / 5);
+                match self.n.is_multiple_of(50) {
+                    true => self.picture(Type::Key, 40_000, Some(28), false),
+                    false => self.picture(Type::P, size - size / 10 + wobble, Some(qp), false),
+                };
+            }
+            self
+        }
+
+        fn taken(&mut self) -> Vec<(u64, bool)> {
+            std::mem::take(&mut self.events)
+        }
+    }
+
+    fn quick() -> Settings {
+        Settings { hold: Duration::from_secs(1), cool_down: Duration::ZERO, ..Settings::default() }
+    }
+
+    #[test]
+    fn what_moves_is_seen_within_half_a_second_and_its_end_after_the_hold() {
+        let mut camera = Camera::new(Settings::default());
+        camera.run(500, 1000, 28).run(100, 2500, 28).run(1500, 1000, 28);
+        let events = camera.taken();
+        let [(begin, true), (end, false)] = events[..] else { panic!("{events:?}") };
+        assert!((502..512).contains(&begin), "{begin}");
+        // thirty seconds behind the last picture that moved
+        assert!((1350..1362).contains(&end), "{end}");
+    }
+
+    /// A camera that records its own clicks fills the disk.
+    #[test]
+    fn one_odd_picture_is_no_motion_however_large() {
+        let mut camera = Camera::new(quick());
+        camera.run(500, 1000, 28);
+        for _ in 0..20 {
+            camera.picture(Type::P, 60_000, Some(28), false);
+            camera.run(99, 1000, 28);
+        }
+        assert_eq!(camera.taken(), []);
+    }
+
+    #[test]
+    fn a_constant_bitrate_hides_nothing() {
+        let mut camera = Camera::new(quick());
+        // the size stays, the quantiser rises
+        camera.run(500, 1000, 26).run(100, 1000, 34).run(200, 1000, 26);
+        let events = camera.taken();
+        assert!(matches!(events[..], [(500..=512, true), (600..=650, false)]), "{events:?}");
+        // without the quantiser it is hidden
+        let mut blind = Camera::new(quick());
+        for n in 0..800 {
+            let kind = if n % 50 == 0 { Type::Key } else { Type::P };
+            blind.picture(kind, if n % 50 == 0 { 40_000 } else { 1000 }, None, false);
+        }
+        assert_eq!(blind.taken(), []);
+    }
+
+    #[test]
+    fn a_finer_quantiser_is_not_taken_for_motion() {
+        let mut camera = Camera::new(quick());
+        camera.run(500, 1000, 32).run(500, 3000, 26);
+        assert_eq!(camera.taken(), []);
+    }
+
+    /// Another light or another bitrate must not be motion for the rest of the day.
+    #[test]
+    fn what_stays_as_it_is_becomes_the_baseline() {
+        let mut camera = Camera::new(quick());
+        camera.run(500, 1000, 28).run(1000, 3000, 28);
+        let events = camera.taken();
+        assert!(matches!(events[..], [(_, true), (..=1100, false)]), "{events:?}");
+        camera.run(500, 1000, 28);
+        assert_eq!(camera.taken(), []);
+        camera.run(50, 3000, 28).run(100, 1000, 28);
+        assert_eq!(camera.taken().len(), 2);
+    }
+
+    #[test]
+    fn key_frames_alone_and_lost_frames_say_nothing() {
+        let mut camera = Camera::new(quick());
+        for n in 0..500 {
+            camera.picture(Type::Key, 20_000 + n % 7 * 3000, Some(28), false);
+        }
+        assert_eq!(camera.taken(), []);
+        let mut camera = Camera::new(quick());
+        camera.run(500, 1000, 28);
+        for _ in 0..20 {
+            camera.picture(Type::P, 9000, Some(28), true);
+            camera.picture(Type::P, 5000, Some(28), false);
+            camera.run(48, 1000, 28);
+        }
+        assert_eq!(camera.taken(), []);
+        camera.run(50, 3000, 28);
+        assert_eq!(camera.taken().len(), 1);
+    }
+
+    #[test]
+    fn frames_that_nobody_refers_to_have_a_baseline_of_their_own() {
+        let mut detector = Detector::new(quick());
+        let mut begun = vec![];
+        for n in 0..900u64 {
+            let kind = if n % 60 == 0 {
+                Type::Key
+            } else if n % 3 == 0 {
+                Type::P
+            } else {
+                Type::B
+            };
+            let times = if (600..700).contains(&n) { 3 } else { 1 };
+            let size = match kind {
+                Type::Key => 50_000,
+                Type::P => 6000 * times,
+                Type::B => 700 * times,
+            };
+            let picture = Picture { kind, base: kind != Type::B, size, qp: Some(28), gap: false };
+            if let Some(true) = detector.picture(Time::from_nanos(n * 40_000_000), picture).changed {
+                begun.push(n);
+            }
+        }
+        assert!(matches!(begun[..], [600..=612]), "{begun:?}");
+    }
+
+    #[test]
+    fn it_ends_where_no_pictures_come_any_more_and_rests() {
+        let mut camera = Camera::new(Settings::default());
+        camera.run(500, 1000, 28).run(25, 3000, 28);
+        let until = camera.detector.deadline().unwrap();
+        assert!(!camera.detector.tick(until.before(Duration::from_millis(1))));
+        assert!(camera.detector.tick(until) && !camera.detector.is_on());
+        camera.n = (until.nanos() - 1_000_000_000) / 40_000_000 + 1;
+        camera.taken();
+        // the cool-down is five seconds
+        camera.run(100, 1000, 28).run(15, 3000, 28);
+        assert_eq!(camera.taken(), []);
+        camera.run(100, 3000, 28);
+        assert_eq!(camera.taken().len(), 1);
+    }
+
+    #[test]
+    fn the_rate_is_measured_and_the_threshold_scales() {
+        let mut camera = Camera::new(quick());
+        camera.run(400, 1000, 28);
+        assert_eq!(camera.detector.fps(), 25);
+        let dull = Settings { threshold: threshold_of(1), ..quick() };
+        let mut camera = Camera::new(dull);
+        camera.run(500, 1000, 28).run(50, 2200, 28).run(100, 1000, 28);
+        assert_eq!(camera.taken(), []);
+        assert!((1..10).all(|n| threshold_of(n) > threshold_of(n + 1)));
+        assert_eq!(threshold_of(5), Settings::default().threshold);
+    }
+
+    #[test]
+    fn logarithms_are_near_enough_and_come_back() {
+        assert_eq!((log2(0), log2(1), log2(2), log2(1024)), (0, 0, 256, 2560));
+        for n in [3u32, 10, 100, 777, 5000, 123_456, 9_999_999] {
+            let back = bytes(log2(n));
+            assert!(back.abs_diff(n) <= n / 64 + 1, "{n} became {back}");
+        }
+        assert!((1..100_000).all(|n| log2(n) <= log2(n + 1)));
+    }
+
+    /// Whatever numbers come, nothing overflows.
+    #[test]
+    fn nonsense_never_panics() {
+        let mut random = 1u64;
+        let mut next = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        let mut detector = Detector::new(Settings { threshold: 0, ..Settings::default() });
+        let mut time = Time::ZERO;
+        for _ in 0..200_000 {
+            let n = next();
+            time = if n % 97 == 0 { Time::from_nanos(next()) } else { time + Duration::from_micros(n >> 48) };
+            let kind = [Type::Key, Type::P, Type::P, Type::B][(n % 4) as usize];
+            let size = (n >> 32) as u32 >> (n % 31);
+            let qp = (n % 3 > 0).then_some((n >> 8) as i8);
+            detector.picture(time, Picture { kind, base: n % 5 > 0, size, qp, gap: n % 1009 == 0 });
+        }
+    }
+}

@@ -32,8 +32,7 @@ pub enum Input {
 
 impl Input {
     /// Every input, in the order of their bits.
-    pub const ALL: [Input; 5] =
-        [Input::Detect, Input::Continuous, Input::Api, Input::Onvif, Input::External];
+    pub const ALL: [Input; 5] = [Input::Detect, Input::Continuous, Input::Api, Input::Onvif, Input::External];
 
     /// The word for it.
     pub const fn name(self) -> &'static str {

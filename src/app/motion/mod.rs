@@ -129,7 +129,11 @@ impl Scope<'_> {
         let [level, base, trigger] = [v.level, v.baseline, v.trigger].map(bytes);
         let (size, out) = (seen.picture.size, &mut self.out);
         if self.csv {
-            return writeln!(out, "{s}.{ms:03},{kind},{size},{qp},{level},{base},{trigger},{}", u8::from(seen.on));
+            return writeln!(
+                out,
+                "{s}.{ms:03},{kind},{size},{qp},{level},{base},{trigger},{}",
+                u8::from(seen.on)
+            );
         }
         let word = match (v.changed, seen.on) {
             (Some(true), _) => " motion begins",
@@ -166,7 +170,8 @@ pub fn motion(options: &Options) -> Exit {
         labels,
         plot: options.svg.is_some().then(plot::Plot::default),
     };
-    if options.csv && scope.out.write_all(b"time,type,size,qp,complexity,baseline,trigger,motion\n").is_err() {
+    if options.csv && scope.out.write_all(b"time,type,size,qp,complexity,baseline,trigger,motion\n").is_err()
+    {
         return Exit::Ok;
     }
     let path = Path::new(&options.source);
@@ -221,8 +226,9 @@ fn file(path: &Path, options: &Options, scope: &mut Scope<'_>) -> Result<(), Str
         }
     }
     let mut part = piece.get(..filled).unwrap_or_default().to_vec();
-    let codec = annexb::detect(&part)
-        .ok_or_else(|| format!("{}: not a raw H.264 or H.265 stream (ffmpeg -c copy -f h264 makes one)", path.display()))?;
+    let codec = annexb::detect(&part).ok_or_else(|| {
+        format!("{}: not a raw H.264 or H.265 stream (ffmpeg -c copy -f h264 makes one)", path.display())
+    })?;
     let (mut units, mut sets) = (AccessUnits::new(codec, MAX_UNIT), ParameterSets::new(codec));
     let (mut eye, mut unit, mut count) = (None, Vec::new(), 0u64);
     let mut one = |data: &[u8], scope: &mut Scope<'_>| -> std::io::Result<bool> {
@@ -234,7 +240,9 @@ fn file(path: &Path, options: &Options, scope: &mut Scope<'_>) -> Result<(), Str
         let Some(picture) = eye.as_ref().and_then(|eye| eye.look(&unit, false)) else { return Ok(true) };
         let said = sets.info().and_then(|i| i.frame_rate);
         let (num, den) = options.fps.map(|fps| (fps, 1)).or(said).unwrap_or((FPS, 1));
-        let at = Duration::from_nanos((count * u64::from(den)).saturating_mul(1_000_000_000) / u64::from(num.max(1)));
+        let at = Duration::from_nanos(
+            (count * u64::from(den)).saturating_mul(1_000_000_000) / u64::from(num.max(1)),
+        );
         count += 1;
         if options.seconds.is_some_and(|s| at.as_secs() >= u64::from(s)) {
             return Ok(false);

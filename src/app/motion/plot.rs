@@ -79,7 +79,8 @@ impl Plot {
         );
         let bar = |out: &mut String, from: u64, to: u64, y: i32, colour: &str| {
             let wide = to.saturating_sub(from).max(1);
-            let _ = write!(out, "<rect x=\"{from}\" y=\"{y}\" width=\"{wide}\" height=\"8\" fill=\"{colour}\"/>");
+            let _ =
+                write!(out, "<rect x=\"{from}\" y=\"{y}\" width=\"{wide}\" height=\"8\" fill=\"{colour}\"/>");
         };
         for (begin, end) in labels.map_or(&[][..], |l| &l.spans) {
             bar(&mut out, x(*begin), x(*end), 2, "#8c8");

@@ -141,7 +141,10 @@ mod tests {
     #[test]
     fn times_are_read_to_the_nanosecond_and_nonsense_is_none() {
         assert_eq!(seconds("12.345"), Some(Duration::from_millis(12_345)));
-        assert_eq!((seconds("3s"), seconds(".5")), (Some(Duration::from_secs(3)), Some(Duration::from_millis(500))));
+        assert_eq!(
+            (seconds("3s"), seconds(".5")),
+            (Some(Duration::from_secs(3)), Some(Duration::from_millis(500)))
+        );
         assert!([".", "", "a", "1.x", "-1", "1e3"].iter().all(|t| seconds(t).is_none()));
     }
 

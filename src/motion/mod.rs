@@ -7,4 +7,4 @@ pub mod eye;
 pub mod plain;
 pub mod sensor;
 
-pub use bus::{Bus, Event, Listener, What};
+pub use bus::{Bus, Event, Listener, Want, What};

@@ -58,7 +58,7 @@ impl Plain {
             verdict.changed = Some(false);
         }
         verdict.baseline = log2((self.mean >> 8) as u32);
-        verdict.trigger = log2((self.mean * u64::from(self.settings.threshold) >> 16) as u32);
+        verdict.trigger = log2((limit >> 8) as u32);
         verdict
     }
 }

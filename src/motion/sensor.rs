@@ -6,7 +6,7 @@ use crate::media::Time;
 use std::time::Duration;
 
 /// Motion is shown for so long at least: hubs lose shorter ones.
-const LEAST: Duration = Duration::from_secs(10);
+pub const LEAST: Duration = Duration::from_secs(10);
 /// `continuous`: how often it begins anew, and for how long it is on each time.
 const ROUND: Duration = Duration::from_secs(30);
 const SHARE: Duration = Duration::from_secs(25);
@@ -79,7 +79,8 @@ pub struct Sensor {
     hold: Duration,
     /// Until when each input says motion.
     until: [Option<Time>; Input::ALL.len()],
-    enabled: bool,
+    least: Duration,
+    heard: bool,
     /// When `continuous` begins next.
     again: Time,
     on: bool,
@@ -87,13 +88,14 @@ pub struct Sensor {
 }
 
 impl Sensor {
-    /// A sensor that is switched off.
-    pub fn new(modes: Modes, hold: Duration) -> Sensor {
+    /// A sensor that nobody listens to yet. A hub's is on for [`LEAST`] at least.
+    pub fn new(modes: Modes, hold: Duration, least: Duration) -> Sensor {
         Sensor {
             modes,
             hold,
+            least,
             until: [None; Input::ALL.len()],
-            enabled: false,
+            heard: false,
             again: Time::ZERO,
             on: false,
             since: Time::ZERO,
@@ -110,20 +112,32 @@ impl Sensor {
         self.on
     }
 
-    /// Whether the camera is on and somebody wants to know.
-    pub fn is_enabled(&self) -> bool {
-        self.enabled
+    /// Somebody listens, or no longer: then there is no detector and no clock.
+    pub fn listen(&mut self, now: Time, heard: bool) -> Option<bool> {
+        if self.heard != heard {
+            self.heard = heard;
+            self.again = now + FIRST;
+            for input in [Input::Detect, Input::Continuous] {
+                if let Some(until) = self.until.get_mut(input as usize) {
+                    *until = None;
+                }
+            }
+        }
+        self.tick(now)
     }
 
-    /// Switches it on or off; off, there is no motion from this moment on.
-    pub fn enable(&mut self, now: Time, enabled: bool) -> Option<bool> {
-        if self.enabled == enabled {
-            return None;
-        }
-        self.enabled = enabled;
+    /// The camera is switched off: from this moment on there is no motion.
+    pub fn clear(&mut self) -> Option<bool> {
         self.until = [None; Input::ALL.len()];
-        self.again = now + FIRST;
-        (!enabled && std::mem::take(&mut self.on)).then_some(false)
+        std::mem::take(&mut self.on).then_some(false)
+    }
+
+    /// Somebody rings: a hub shall record who, wherever motion comes from.
+    pub fn press(&mut self, now: Time) -> Option<bool> {
+        if let Some(until) = self.until.get_mut(Input::Api as usize) {
+            *until = (*until).max(Some(now + self.hold));
+        }
+        self.tick(now)
     }
 
     /// An input says that motion begins (or goes on), or that it has ended.
@@ -145,10 +159,7 @@ impl Sensor {
 
     /// Looks at the clock: what has changed.
     pub fn tick(&mut self, now: Time) -> Option<bool> {
-        if !self.enabled {
-            return None;
-        }
-        if self.modes.has(Input::Continuous) && now >= self.again {
+        if self.heard && self.modes.has(Input::Continuous) && now >= self.again {
             self.again = now + ROUND;
             if let Some(until) = self.until.get_mut(Input::Continuous as usize) {
                 *until = Some(now + SHARE);
@@ -163,7 +174,7 @@ impl Sensor {
             self.since = now;
             return Some(true);
         }
-        let ends = self.on && !wanted && now >= self.since + LEAST;
+        let ends = self.on && !wanted && now >= self.since + self.least;
         if ends {
             self.on = false;
         }
@@ -172,14 +183,11 @@ impl Sensor {
 
     /// When the clock has to be looked at next.
     pub fn deadline(&self) -> Option<Time> {
-        if !self.enabled {
-            return None;
-        }
         let end = self.on.then(|| {
             let last = self.until.iter().flatten().max().copied().unwrap_or(Time::ZERO);
-            last.max(self.since + LEAST)
+            last.max(self.since + self.least)
         });
-        let again = self.modes.has(Input::Continuous).then_some(self.again);
+        let again = (self.heard && self.modes.has(Input::Continuous)).then_some(self.again);
         [end, again].into_iter().flatten().filter(|t| t.nanos() < u64::MAX).min()
     }
 }
@@ -193,8 +201,8 @@ mod tests {
     }
 
     fn sensor(modes: &str) -> Sensor {
-        let mut sensor = Sensor::new(Modes::parse(modes).unwrap(), Duration::from_secs(30));
-        assert_eq!(sensor.enable(at(0), true), None);
+        let mut sensor = Sensor::new(Modes::parse(modes).unwrap(), Duration::from_secs(30), LEAST);
+        assert_eq!(sensor.listen(at(0), true), None);
         sensor
     }
 
@@ -255,14 +263,22 @@ mod tests {
 
     /// A sensor that stays on in the Home app after the camera was switched off, and for ever.
     #[test]
-    fn switched_off_it_is_cleared_at_once_and_says_nothing() {
+    fn switched_off_it_is_cleared_at_once() {
         let mut s = sensor("api");
         s.report(at(1), Input::Api, true);
-        assert_eq!(s.enable(at(2), false), Some(false));
-        assert_eq!(s.report(at(3), Input::Api, true), None);
-        assert_eq!((s.is_on(), s.deadline(), s.tick(at(1000))), (false, None, None));
-        assert_eq!(s.enable(at(1001), true), None);
+        assert_eq!(s.clear(), Some(false));
+        assert_eq!((s.is_on(), s.deadline(), s.tick(at(1000)), s.clear()), (false, None, None, None));
         assert_eq!(s.report(at(1002), Input::Api, true), Some(true));
+    }
+
+    #[test]
+    fn who_rings_is_recorded_whatever_the_mode_and_a_detector_that_is_gone_sees_nothing() {
+        let mut s = sensor("detect");
+        assert_eq!(s.press(at(1)), Some(true));
+        assert_eq!(run(&mut s, 2, 100), [(31, false)]);
+        assert_eq!(s.report(at(101), Input::Detect, true), Some(true));
+        assert_eq!(s.listen(at(150), false), Some(false));
+        assert_eq!(run(&mut s, 151, 1000), []);
     }
 
     #[test]
@@ -271,7 +287,7 @@ mod tests {
         assert_eq!(s.deadline(), Some(at(5)));
         let expected = [(5, true), (30, false), (35, true), (60, false), (65, true)];
         assert_eq!(run(&mut s, 1, 70), expected);
-        assert_eq!(s.enable(at(71), false), Some(false));
-        assert_eq!(run(&mut s, 72, 1000), []);
+        assert_eq!(s.listen(at(80), false), Some(false));
+        assert_eq!(run(&mut s, 81, 1000), []);
     }
 }

@@ -2,6 +2,7 @@
 //! what they hear of what happens. The accessory itself knows nothing of all this.
 
 mod book;
+mod motion;
 mod picture;
 #[cfg(test)]
 mod power_tests;
@@ -96,6 +97,8 @@ pub struct Homekit {
     /// What all viewers send with.
     desk: Rc<RefCell<Desk>>,
     ear: RefCell<Option<Task<()>>>,
+    /// Says whose motion is of use.
+    watch: RefCell<Option<Task<()>>>,
     routes: RefCell<Option<Routes>>,
 }
 
@@ -141,6 +144,8 @@ impl Service for Homekit {
         if self.homes.borrow().is_empty() {
             return;
         }
+        let watch = motion::follow(Rc::downgrade(&self.homes), program.bus.clone());
+        self.watch.replace(Some(program.executor.spawn(watch)));
         let (homes, ear) = (self.homes.clone(), program.bus.listen());
         self.ear.replace(Some(program.executor.spawn(async move {
             loop {
@@ -161,6 +166,7 @@ impl Service for Homekit {
     }
 
     fn stop(&self) {
+        drop(self.watch.take());
         let ended = (self.ear.take(), self.routes.take(), self.homes.take(), self.program.take());
         drop(ended);
     }

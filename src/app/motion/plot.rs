@@ -116,10 +116,10 @@ impl Plot {
         line("#c80", &mut |out, c| {
             let _ = write!(out, "{},{} ", x(c.at), y(c.trigger));
         });
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<text y=\"{}\">0 to {} s: bytes of a picture (blue), baseline (black), trigger (orange); green: labels; \
-             red: motion</text></svg>\n",
+             red: motion</text></svg>",
             HIGH + 28,
             self.end.as_secs()
         );

@@ -1,0 +1,41 @@
+//! What accessories want of the sentries: motion is looked for while a home knows the accessory and its
+//! switch in the Home app is on; not before it is paired, and not while nobody may look.
+
+use super::Home;
+use crate::homekit::database::iid;
+use crate::motion::{Bus, Want};
+use crate::net::reactor::Timer;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// How often it is asked whether somebody has paired or switched.
+const OFTEN: Duration = Duration::from_secs(5);
+
+/// Whether the accessory's motion is of use to anybody.
+fn is_wanted(home: &Home) -> bool {
+    let accessory = home.server.accessory();
+    // a camera without recording has no switch: it is on
+    let on = accessory.value(iid::OPERATING + 1).is_none_or(|value| value.is_on());
+    accessory.book.is_paired() && on
+}
+
+/// Keeps what is wanted up to date, as long as there are accessories.
+pub(super) async fn follow(homes: Weak<RefCell<Vec<Home>>>, bus: Rc<Bus>) {
+    let mut wants: Vec<(String, Want)> = Vec::new();
+    loop {
+        {
+            let Some(homes) = homes.upgrade() else { return };
+            let homes = homes.borrow();
+            let wanted: Vec<&str> =
+                homes.iter().filter(|h| is_wanted(h)).map(|h| h.stream.as_str()).collect();
+            wants.retain(|(stream, _)| wanted.contains(&stream.as_str()));
+            for stream in wanted {
+                if !wants.iter().any(|(known, _)| known == stream) {
+                    wants.push((stream.to_owned(), bus.want(stream)));
+                }
+            }
+        }
+        Timer::after(OFTEN).await;
+    }
+}

@@ -31,7 +31,7 @@ fn unit(nal: &[u8], len: usize) -> Vec<u8> {
 }
 
 fn picture(n: u64, moving: bool) -> Picture {
-    let key = n % 50 == 0;
+    let key = n.is_multiple_of(50);
     let size = if key { 40_000 } else { 1000 + (n * 7919 % 200) as u32 + if moving { 2000 } else { 0 } };
     let kind = if key { Type::Key } else { Type::P };
     Picture { kind, base: true, size, qp: Some(28), gap: false }
@@ -62,7 +62,7 @@ fn quantisers(pictures: u64) -> u64 {
     let mut detector = Detector::new(Settings::default());
     let mut read = 0;
     for n in 0..pictures {
-        let data = if n % 50 == 0 { &key } else { &p };
+        let data = if n.is_multiple_of(50) { &key } else { &p };
         let Some(picture) = eye.look(black_box(data), false) else { continue };
         read += u64::from(picture.qp.is_some());
         black_box(detector.picture(Time::from_nanos(n * 40_000_000), picture));

@@ -205,6 +205,9 @@ pub struct Detector {
     /// What the stillest of the last seconds had, and how far above it motion is.
     base: i32,
     limit: i32,
+    /// The same as bytes.
+    still: i32,
+    motion: i32,
     /// Pictures seen; pictures still to come that say nothing, because some are missing.
     seen: u32,
     settling: u32,
@@ -246,6 +249,8 @@ impl Detector {
             now: Now::default(),
             base: 0,
             limit: 0,
+            still: 0,
+            motion: 0,
             seen: 0,
             settling: 0,
             fps: ASSUMED_FPS,
@@ -375,8 +380,8 @@ impl Detector {
         let blank = (self.fps * REPAIR / 30).min(self.gop / 5);
         if self.limit == 0 || self.behind > blank && (!alone || own.seen > 1) {
             // one odd picture is not enough, however large
-            let [still, motion, own] = [self.base, self.base + self.limit, plain].map(counted);
-            let most = still + (motion - still) * few * if few > 2 { 6 } else { 7 } / 10;
+            let own = counted(plain);
+            let most = self.still + self.motion * few * if few > 2 { 6 } else { 7 } / 10;
             let own = if self.limit > 0 { own.min(most) } else { own };
             self.sum += ((own.min(MOST) << 6) - self.sum) / few;
             self.near = log2((self.sum >> 6) as u32);
@@ -438,6 +443,8 @@ impl Detector {
         let still = bytes(self.base);
         let least = log2(still.saturating_add(still / 4).saturating_add(self.floor / 5 * 3)) - self.base;
         self.limit = (swing * 6 / 5).max(least) * self.gain / OCTAVE;
+        self.still = counted(self.base);
+        self.motion = counted(self.base + self.limit) - self.still;
     }
 
     /// The pictures of one place are over.
@@ -603,8 +610,8 @@ mod tests {
         // without the quantiser it is hidden
         let mut blind = Camera::new(quick());
         for n in 0..800 {
-            let kind = if n % 50 == 0 { Type::Key } else { Type::P };
-            blind.picture(kind, if n % 50 == 0 { 40_000 } else { 1000 }, None, false);
+            let kind = if n.is_multiple_of(50) { Type::Key } else { Type::P };
+            blind.picture(kind, if n.is_multiple_of(50) { 40_000 } else { 1000 }, None, false);
         }
         assert_eq!(blind.taken(), []);
     }
@@ -653,9 +660,9 @@ mod tests {
         let mut detector = Detector::new(quick());
         let mut begun = vec![];
         for n in 0..900u64 {
-            let kind = if n % 60 == 0 {
+            let kind = if n.is_multiple_of(60) {
                 Type::Key
-            } else if n % 3 == 0 {
+            } else if n.is_multiple_of(3) {
                 Type::P
             } else {
                 Type::B
@@ -727,11 +734,15 @@ mod tests {
         let mut time = Time::ZERO;
         for _ in 0..200_000 {
             let n = next();
-            time = if n % 97 == 0 { Time::from_nanos(next()) } else { time + Duration::from_micros(n >> 48) };
+            time = if n.is_multiple_of(97) {
+                Time::from_nanos(next())
+            } else {
+                time + Duration::from_micros(n >> 48)
+            };
             let kind = [Type::Key, Type::P, Type::P, Type::B][(n % 4) as usize];
             let size = (n >> 32) as u32 >> (n % 31);
             let qp = (n % 3 > 0).then_some((n >> 8) as i8);
-            detector.picture(time, Picture { kind, base: n % 5 > 0, size, qp, gap: n % 1009 == 0 });
+            detector.picture(time, Picture { kind, base: n % 5 > 0, size, qp, gap: n.is_multiple_of(1009) });
         }
     }
 }

@@ -169,9 +169,7 @@ fn table() {
                 let share = took.saturating_sub(alone) / readers as u64;
                 format!("{}.{}", share / 1000, share % 1000 / 100)
             };
-            // of the arena only the part in use is ever touched
-            let untouched = scene.track.ring().limit() - scene.track.ring().span();
-            let held = HELD.load(Relaxed) - before - untouched;
+            let held = HELD.load(Relaxed) - before;
             let inside = scene.one_more();
             println!(
                 "{seconds:>7} {readers:>8} {:>10} {share:>14} {allocations:>12} {held:>13} {inside:>13} {:>10}",

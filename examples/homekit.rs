@@ -7,7 +7,7 @@
 use std::future::ready;
 use std::io::BufRead;
 use std::rc::Rc;
-use streamd::homekit::accessory::{Accessory, Camera, Settings, Value};
+use streamd::homekit::accessory::{AID, Accessory, Camera, Settings, Value};
 use streamd::homekit::camera::SIZES;
 use streamd::homekit::database::Shape;
 use streamd::homekit::pairing::book::{Book, Identity, VERSION};
@@ -98,10 +98,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut moves = false;
         while let Ok(line) = receive.recv().await {
             match line.trim() {
-                "ring" => server.press(),
+                "ring" => server.press(AID),
                 "move" => {
                     moves = !moves;
-                    server.motion(moves);
+                    server.motion(AID, moves);
                 }
                 other => println!("{other:?} is neither ring nor move"),
             }

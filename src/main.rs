@@ -1,5 +1,6 @@
-//! Arguments, then `app::run`.
+//! Arguments, then `app::run`; the C library begins in `net/entry.rs`.
+#![cfg_attr(not(test), no_main)]
 
-fn main() -> std::process::ExitCode {
-    streamd::app::main()
-}
+#[cfg(not(test))]
+#[path = "net/entry.rs"]
+mod entry;

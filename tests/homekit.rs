@@ -218,7 +218,9 @@ fn hub_is_paired(streamd: &Streamd) -> bool {
 fn a_pulled_plug_leaves_every_pairing_whole_or_absent() {
     let mut streamd = Streamd::start(&config(0, "off", ""));
     let mut random = 0x9e37_79b9u32;
-    for round in 0..30 {
+    // scripts/soak pulls it more often
+    let rounds = std::env::var("PLUG_PULLS").map_or(30, |times| times.parse().unwrap());
+    for round in 0..rounds {
         let paired = hub_is_paired(&streamd);
         let part = match (paired, round % 3) {
             (false, _) => "pair",
@@ -360,6 +362,44 @@ fn a_hub_finds_the_camera() {
     let report = find(&[]);
     let txt = report.get("info").and_then(|i| i.get("txt")).unwrap();
     assert_eq!((text(txt, "sf"), text(txt, "ci"), text(txt, "pv")), ("0", "17", "1.1"));
+}
+
+/// What else the camera serves is found as well, where others reach it.
+#[test]
+fn rtsp_and_the_web_are_found() {
+    if !alone("rtsp_and_the_web_are_found") {
+        return;
+    }
+    let config = config(0, "own", "").replace("127.0.0.1:0", ":0");
+    let streamd = Streamd::start(&config.replace("rtsp: {listen: \"\"}", "rtsp: {listen: \":0\"}"));
+    let browse = r#"
+import queue
+from zeroconf import ServiceBrowser, Zeroconf
+z, seen = Zeroconf(["192.0.2.1"]), queue.Queue()
+class Listener:
+    def add_service(self, z, kind, name): seen.put((True, kind, z.get_service_info(kind, name, 20000)))
+    def update_service(self, *a): pass
+    def remove_service(self, z, kind, name): seen.put((False, kind, None))
+kinds = ["_rtsp._tcp.local.", "_http._tcp.local.", "_hap._tcp.local."]
+browser, there = ServiceBrowser(z, kinds, Listener()), {}
+while len(there) < 3:
+    on, kind, info = seen.get(timeout=50)
+    there[kind] = (info.port, info.properties.get(b"path", b"").decode())
+for kind in kinds[:2]: print(kind, *there[kind])
+"#;
+    let run = tool(peers().to_str().unwrap(), &["-uc", browse], "");
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+    let status = streamd.local("GET", "/api/status", "").json();
+    let port = |scheme: &str| {
+        let all = items(&status, "listening").iter().filter_map(Value::as_str);
+        let url = all
+            .map(str::to_owned)
+            .find_map(|l| Some(l.split_once(scheme)?.1.trim_end_matches('/').to_owned()));
+        url.unwrap().rsplit(':').next().unwrap().to_owned()
+    };
+    let expected =
+        format!("_rtsp._tcp.local. {} /cam\n_http._tcp.local. {} /\n", port("rtsp://"), port("http://"));
+    assert_eq!(run.out, expected);
 }
 
 /// The Python that has the clients which others wrote.
@@ -520,4 +560,54 @@ fn another_controller_of_others_hears_and_switches() {
     assert_eq!((run.code, &said[..]), (0, &expected[..]), "{}", run.err);
     let home = streamd.local("GET", "/api/homekit?id=cam", "").json();
     assert_eq!(int(&home, "paired"), 0);
+}
+
+/// Several cameras behind one bridge: paired once, each shown, heard and switched by itself.
+#[test]
+#[cfg(feature = "opus")]
+fn a_bridge_holds_several_cameras() {
+    let text = |streams: &str| {
+        format!(
+            "api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\nmdns: {{mode: \"off\"}}\n\
+             streams:\n  porch: demo:?width=320&height=180\n  yard: demo:?width=320&height=180\n  \
+             cellar: demo:?width=320&height=180\n\
+             homekit:\n  house: {{pin: {PIN}, streams: [{streams}]}}\n  \
+             porch: {{category_id: doorbell, speaker: true}}\n  cellar: {{name: Alone}}\n"
+        )
+    };
+    let mut streamd = Streamd::start(&text("porch, yard"));
+    let all = streamd.local("GET", "/api/homekit", "").json();
+    let names: Vec<_> = all.members().iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["house", "cellar"]);
+    let house = |streamd: &Streamd| streamd.local("GET", "/api/homekit?id=house", "").json();
+    let port = int(&house(&streamd), "port").to_string();
+    let (number, device) =
+        (int(&house(&streamd), "config_number"), self::text(&house(&streamd), "device_id").to_owned());
+    let script = hubsim_folder().join("bridge.mjs");
+    let state = streamd.folder.path("hub.json");
+    let hub = |streamd: &Streamd, what: &str| {
+        let socket = streamd.socket();
+        let args =
+            [script.to_str().unwrap(), what, &port, PIN, state.to_str().unwrap(), socket.to_str().unwrap()];
+        let run = tool("node", &args, "");
+        assert_eq!(run.code, 0, "{what}: {}{}", run.out, run.err);
+        run.out
+    };
+    let said = hub(&streamd, "pair");
+    let expected = "paired\naccessories 3: 2 services, 8 services, 6 services\n\
+                    the doorbell rang, the others did not\nmotion in the yard alone\npicture ffd8 ffd8\nbusy nowhere\n";
+    // which of the two comes first is their numbers' business
+    let alike = |text: &str| text.replace("6 services, 8 services", "8 services, 6 services");
+    assert_eq!(alike(&said), expected);
+    // what was set stays with the one it was set for, also when there is one more
+    wait_until("the values to be kept", || {
+        std::fs::read_dir(streamd.folder.path("streamd.d")).unwrap().count() >= 4
+    });
+    streamd.set_file(&text("porch, yard, cellar"));
+    streamd.signal("-TERM");
+    assert_eq!(streamd.ended(), 0);
+    streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+    let now = house(&streamd);
+    assert_eq!((int(&now, "config_number"), self::text(&now, "device_id")), (number + 1, device.as_str()));
+    assert_eq!(hub(&streamd, "again"), "accessories 4\nvolumes kept\n");
 }

@@ -1,5 +1,5 @@
 //! Old and lean systems: calls that a kernel of 3.10 does not have, or that somebody left out of his;
-//! no IPv6; clocks that begin in 1970, or with the start of the machine, and jump. Pictures are served.
+//! no IPv6; a clock that begins with the start of the machine. Pictures are served.
 #![cfg(all(feature = "rtsp", feature = "demo", target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(unsafe_code)]
@@ -157,111 +157,6 @@ fn a_kernel_of_3_10_is_enough() {
     serves(&it);
     it.signal("-TERM");
     assert_eq!(it.ended(), 0);
-}
-
-/// Stands before the system's clocks: moves them by what a file says, a number of seconds for the time
-/// of day.
-const SHIM: &str = r#"
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-static volatile long long *moved(void)
-{
-    static volatile long long *at;
-    if (!at) {
-        static long long none;
-        const char *path = getenv("CLOCK_FILE");
-        int fd = path ? open(path, O_RDONLY) : -1;
-        void *map = fd < 0 ? MAP_FAILED : mmap(0, 8, PROT_READ, MAP_SHARED, fd, 0);
-        at = map == MAP_FAILED ? &none : map;
-        if (fd >= 0)
-            close(fd);
-    }
-    return at;
-}
-int clock_gettime(clockid_t which, struct timespec *out)
-{
-    long code = syscall(SYS_clock_gettime, which, out);
-    if (!code && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
-        out->tv_sec += *moved();
-    return code;
-}
-int gettimeofday(struct timeval *restrict out, void *restrict zone)
-{
-    struct timespec now;
-    (void)zone;
-    clock_gettime(CLOCK_REALTIME, &now);
-    out->tv_sec = now.tv_sec;
-    out->tv_usec = now.tv_nsec / 1000;
-    return 0;
-}
-time_t time(time_t *out)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (out)
-        *out = now.tv_sec;
-    return now.tv_sec;
-}
-"#;
-
-/// The time of day as the program under test has it.
-struct Clock(std::path::PathBuf);
-
-impl Clock {
-    fn set(&self, seconds: i64) {
-        use std::os::unix::fs::FileExt;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let file = std::fs::File::options().write(true).create(true).truncate(false).open(&self.0).unwrap();
-        file.write_all_at(&(seconds - now as i64).to_ne_bytes(), 0).unwrap();
-    }
-}
-
-/// 1970, the day the test was written, after 2038, and back again: who watches misses nothing, who
-/// comes is let in with his password, reports go on.
-#[test]
-fn the_time_of_day_begins_in_1970_and_jumps() {
-    let folder = Folder::new();
-    let source = folder.write("shim.c", SHIM);
-    let (shim, clock) = (folder.path("shim.so"), Clock(folder.path("clock")));
-    let cc = ["-shared", "-fPIC", "-O1", "-o", shim.to_str().unwrap(), source.to_str().unwrap()];
-    let made = tool("cc", &cc, "");
-    assert_eq!(made.code, 0, "{}", made.err);
-    clock.set(3);
-    let config = "open: true\napi: {listen: \"127.0.0.1:0\", username: anna, password: geheim, local_auth: true}\n\
-                  rtsp: {listen: \"127.0.0.1:0\"}\nstreams:\n  cam: demo:sub?audio=alaw\n";
-    let it = start(config, |command| {
-        command.env("LD_PRELOAD", &shim).env("CLOCK_FILE", &clock.0);
-    });
-    let url = format!("{}/cam", it.rtsp());
-    let mut viewer = Viewer::new(&url);
-    viewer.play().unwrap();
-    let (first, _) = viewer.report();
-    // a program without the system's libc has its own way to the clock
-    let moves = first >> 32 < 2_208_988_800;
-    let metrics = it.url("/metrics");
-    for (at, seconds) in
-        [3, 1_795_000_000, 2_147_483_700, 4_294_967_400, 30, 1_795_000_000, 0].into_iter().enumerate()
-    {
-        clock.set(seconds);
-        let seen =
-            curl(&["--digest", "-u", "anna:geheim", "-o", "/dev/null", "-w", "%{http_code}", &metrics]);
-        assert_eq!(seen.out, "200", "at {seconds}: {}", seen.err);
-        viewer.pictures(10);
-        Viewer::new(&url).play().unwrap();
-        if at < 2 && moves {
-            let (ntp, _) = viewer.report();
-            let expected = if at == 0 { 0 } else { seconds as u64 + 2_208_988_800 };
-            assert!((ntp >> 32).abs_diff(expected) < 100_000_000, "{} at {seconds}", ntp >> 32);
-        }
-    }
-    assert_eq!(it.local("GET", "/api/log", "").status, 200);
 }
 
 /// Our own clock begins with the machine: nothing may go back before that.

@@ -6,8 +6,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lexopt::{Arg, Parser};
-
 use super::config::suggest::nearest;
 use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
 use super::motion::{Options as MotionOptions, seconds, threshold};
@@ -21,6 +19,11 @@ pub enum Command {
         config: Vec<String>,
         /// Do not start with a wrong configuration.
         strict: bool,
+    },
+    /// Serve one source as a HomeKit camera that hubs record.
+    Hksv {
+        /// The configuration that this makes.
+        config: Vec<String>,
     },
     /// Read the configuration and report.
     Check {
@@ -136,10 +139,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
         _ => arg,
     });
     let mut given = Given { entry: &RUN, flags: Vec::new(), values: Vec::new() };
-    match given.read(Parser::from_args(args)).and_then(|print| match print {
-        Some(text) => Ok(Command::Print(text)),
-        None => given.command(),
-    }) {
+    match given
+        .read(Words { rest: args.collect::<Vec<_>>().into_iter(), cluster: String::new(), free: false })
+        .and_then(|print| match print {
+            Some(text) => Ok(Command::Print(text)),
+            None => given.command(),
+        }) {
         Ok(command) => Ok(command),
         Err(what) => Err(UsageError { what, usage: help::usage(given.entry) }),
     }
@@ -154,13 +159,13 @@ struct Given {
 
 impl Given {
     /// A text if that is what was asked for.
-    fn read(&mut self, mut parser: Parser) -> Result<Option<String>, String> {
+    fn read(&mut self, mut words: Words) -> Result<Option<String>, String> {
         let mut wants_help = false;
-        while let Some(arg) = parser.next().map_err(unwanted)? {
+        while let Some(arg) = words.next()? {
             let mut all = self.entry.flags.iter().chain(COMMON);
             let flag = match &arg {
                 Arg::Value(value) => {
-                    let value = text(value.clone())?;
+                    let value = value.clone();
                     if self.entry.name.is_empty() {
                         let near = || nearest(&value, COMMANDS.iter().map(|e| e.name));
                         let found = find(COMMANDS, &value);
@@ -171,26 +176,34 @@ impl Given {
                     continue;
                 }
                 Arg::Short(c) => all.find(|f| f.short == Some(*c)),
-                Arg::Long(name) => all.find(|f| f.long == *name),
+                Arg::Long(name, _) => all.find(|f| f.long == *name),
             };
             let Some(flag) = flag else {
                 let all = self.entry.flags.iter().chain(COMMON);
                 return Err(match arg {
-                    Arg::Long(name) => {
-                        let near = nearest(name, all.map(|f| f.long)).map(|n| format!("--{n}"));
+                    Arg::Long(name, _) => {
+                        let near = nearest(&name, all.map(|f| f.long)).map(|n| format!("--{n}"));
                         unknown("option", &format!("--{name}"), near.as_deref())
                     }
                     Arg::Short(c) => unknown("option", &format!("-{c}"), None),
                     Arg::Value(_) => String::new(),
                 });
             };
+            let here = if let Arg::Long(_, value) = arg { value } else { None };
+            if let (Some(value), true) = (&here, flag.value.is_empty()) {
+                return Err(format!("--{} takes no value, here is `{value}`", flag.long));
+            }
             match flag.long {
                 "help" => wants_help = true,
                 "version" => return Ok(Some(concat!("streamd ", env!("CARGO_PKG_VERSION"), "\n").into())),
                 _ if flag.value.is_empty() => self.flags.push((flag.long, String::new())),
                 _ => {
-                    let missing = |_| format!("--{} wants its {}", flag.long, flag.value);
-                    self.flags.push((flag.long, text(parser.value().map_err(missing)?)?));
+                    let value = match here {
+                        Some(value) => Some(value),
+                        None => words.value()?,
+                    };
+                    let missing = || format!("--{} wants its {}", flag.long, flag.value);
+                    self.flags.push((flag.long, value.ok_or_else(missing)?));
                 }
             }
         }
@@ -208,6 +221,7 @@ impl Given {
         self.count(entry)?;
         Ok(match entry.name {
             "check" => Command::Check { config: self.all("config") },
+            "hksv" => Command::Hksv { config: self.hksv() },
             "schema" => Command::Schema { docs: self.has("docs") },
             "devices" => Command::Devices { json: self.has("json") },
             "probe" => Command::Probe {
@@ -258,6 +272,26 @@ impl Given {
             Some(time) if time.as_secs() <= 86_400 => Ok(Some(time)),
             _ => Err(format!("--{flag} is `{text}`; it takes seconds, like 1.5")),
         }
+    }
+
+    /// The configuration of a camera that is nothing but an accessory.
+    fn hksv(&mut self) -> Vec<String> {
+        let source = self.take().unwrap_or_default();
+        let mut config = vec![
+            "{api: {listen: \"127.0.0.1:1984\"}, rtsp: {listen: \"\"}, ctl: {socket: \"\"}}".to_owned(),
+            ["streams.camera=", &source].concat(),
+            "homekit.camera.hksv=true".to_owned(),
+            ["homekit.camera.motion=", self.last("motion").unwrap_or("detect,api")].concat(),
+        ];
+        for (flag, key) in [
+            ("pin", "homekit.camera.pin="),
+            ("port", "homekit.camera.port="),
+            ("threshold", "homekit.camera.motion_threshold="),
+            ("pairings", "app.state="),
+        ] {
+            config.extend(self.last(flag).map(|value| [key, value].concat()));
+        }
+        config
     }
 
     /// A flag's number, from 1 on.
@@ -336,13 +370,59 @@ fn text(arg: OsString) -> Result<String, String> {
     arg.into_string().map_err(|arg| format!("`{}` is not UTF-8", arg.to_string_lossy()))
 }
 
-/// The one thing that can be wrong before an option is known: the one before was given a value.
-fn unwanted(error: lexopt::Error) -> String {
-    match error {
-        lexopt::Error::UnexpectedValue { option, value } => {
-            format!("{option} takes no value, here is `{}`", value.to_string_lossy())
+/// One word of the command line.
+enum Arg {
+    /// `-x`
+    Short(char),
+    /// `--long`, `--long=value`
+    Long(String, Option<String>),
+    /// Anything else, and all behind `--`.
+    Value(String),
+}
+
+/// The words that have not been read.
+struct Words {
+    rest: std::vec::IntoIter<OsString>,
+    /// Letters that stand behind a `-x`: more options, or its value.
+    cluster: String,
+    /// `--` has been read.
+    free: bool,
+}
+
+impl Words {
+    fn next(&mut self) -> Result<Option<Arg>, String> {
+        let word = if self.cluster.is_empty() {
+            let Some(word) = self.rest.next() else { return Ok(None) };
+            let word = text(word)?;
+            if self.free || word == "-" || !word.starts_with('-') {
+                return Ok(Some(Arg::Value(word)));
+            }
+            if word == "--" {
+                self.free = true;
+                return self.next();
+            }
+            if let Some(long) = word.strip_prefix("--") {
+                let (name, value) =
+                    long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+                return Ok(Some(Arg::Long(name.to_owned(), value.map(str::to_owned))));
+            }
+            word.get(1..).unwrap_or("").to_owned()
+        } else {
+            std::mem::take(&mut self.cluster)
+        };
+        let mut letters = word.chars();
+        let letter = letters.next();
+        self.cluster = letters.as_str().to_owned();
+        Ok(letter.map(Arg::Short))
+    }
+
+    /// The value of the option that was read: what stands behind its letter, or the next word.
+    fn value(&mut self) -> Result<Option<String>, String> {
+        if self.cluster.is_empty() {
+            return self.rest.next().map(text).transpose();
         }
-        _ => "this cannot be read".into(),
+        let value = std::mem::take(&mut self.cluster);
+        Ok(Some(value.strip_prefix('=').unwrap_or(&value).to_owned()))
     }
 }
 
@@ -393,6 +473,16 @@ mod tests {
         #[cfg(feature = "schema")]
         assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
         assert_eq!(of("devices --json"), Ok(Command::Devices { json: true }));
+        #[cfg(feature = "homekit")]
+        {
+            let Ok(Command::Hksv { config }) = of("hksv rtsp://a:b@c/d --pin 03145154 --pairings /p") else {
+                panic!("hksv")
+            };
+            let made = ["streams.camera=rtsp://a:b@c/d", "homekit.camera.hksv=true"];
+            assert_eq!(config[1..3], made);
+            assert_eq!(config[3], "homekit.camera.motion=detect,api");
+            assert_eq!(config[4..], ["homekit.camera.pin=03145154", "app.state=/p"]);
+        }
         let probe = |json, seconds, frames, save: Option<&str>| {
             let (config, source) = (vec![], "rtsp://a:b@c/d".into());
             Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })
@@ -465,7 +555,8 @@ mod tests {
             assert_eq!(first, format!("streamd: {what}"));
             assert!(error.lines().nth(1).unwrap().starts_with("usage: streamd"), "{error}");
         }
-        assert!(of("--strict=yes").unwrap_err().contains("--strict"));
+        assert!(of("--strict=yes").unwrap_err().contains("--strict takes no value, here is `yes`"));
+        assert!(of("-hx").unwrap_err().contains("unknown option `-x`"));
         assert!(
             of("probe").unwrap_err().ends_with("usage: streamd probe [OPTIONS] SOURCE; more with --help")
         );

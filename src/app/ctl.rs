@@ -5,9 +5,11 @@ use super::api::VERSION;
 use super::args::Action;
 use super::help::Exit;
 use super::run::configuration;
+use super::terminal;
 use crate::net::http::client;
 use crate::net::json::{self, Value, Writer};
-use std::io::{BufRead, IsTerminal, Write};
+use crate::net::process::{standard, write_all};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Does what was asked for and prints what came back.
@@ -16,7 +18,7 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
     let (method, target, body) = match request(&action) {
         Ok(request) => request,
         Err(sentence) => {
-            let _ = writeln!(std::io::stderr(), "streamd ctl: {sentence}");
+            terminal::complain(format_args!("streamd ctl: {sentence}"));
             return Exit::Usage;
         }
     };
@@ -24,14 +26,13 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
         Ok(answer) => answer,
         Err(error) => {
             let place = socket.display();
-            let _ =
-                writeln!(std::io::stderr(), "streamd ctl: {place}: {error}; is streamd {VERSION} running?");
+            terminal::complain(format_args!("streamd ctl: {place}: {error}; is streamd {VERSION} running?"));
             return Exit::Unavailable;
         }
     };
     let text = String::from_utf8_lossy(&answer.body);
     if !(200..300).contains(&answer.status) {
-        let _ = writeln!(std::io::stderr(), "streamd ctl: {}", text.trim_end());
+        terminal::complain(format_args!("streamd ctl: {}", text.trim_end()));
         return Exit::Failed;
     }
     let shown = match (&action, json::parse(&answer.body)) {
@@ -43,10 +44,8 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
         (Action::Homekit { stream: Some(name) }, Ok(value)) => accessory(name, &value),
         _ => text.into_owned(),
     };
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(shown.as_bytes());
-    if !shown.is_empty() && !shown.ends_with('\n') {
-        let _ = out.write_all(b"\n");
+    if !shown.is_empty() {
+        terminal::print_line(&shown);
     }
     Exit::Ok
 }
@@ -107,21 +106,20 @@ fn is_source(text: &str) -> bool {
 /// Asks for a password, unseen where there is a terminal.
 fn password() -> Result<String, String> {
     use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-    let stdin = std::io::stdin();
-    let old = if stdin.is_terminal() { tcgetattr(&stdin).ok() } else { None };
+    let stdin = standard(0);
+    let old = if stdin.is_terminal() { tcgetattr(stdin).ok() } else { None };
     if let Some(old) = &old {
         let mut hidden = old.clone();
         hidden.local_flags.remove(LocalFlags::ECHO);
-        let _ = tcsetattr(&stdin, SetArg::TCSANOW, &hidden);
-        let _ = write!(std::io::stderr(), "New password of the user admin: ");
+        let _ = tcsetattr(stdin, SetArg::TCSANOW, &hidden);
+        let _ = write_all(standard(2), b"New password of the user admin: ");
     }
-    let mut line = String::new();
-    let read = stdin.lock().read_line(&mut line);
+    let read = terminal::read_line();
     if let Some(old) = &old {
-        let _ = tcsetattr(&stdin, SetArg::TCSANOW, old);
-        let _ = writeln!(std::io::stderr());
+        let _ = tcsetattr(stdin, SetArg::TCSANOW, old);
+        terminal::complain(format_args!(""));
     }
-    read.map_err(|e| e.to_string())?;
+    let line = read.map_err(|e| e.to_string())?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 

@@ -19,9 +19,9 @@ pub enum Exit {
     Unavailable = 69,
 }
 
-impl From<Exit> for std::process::ExitCode {
+impl From<Exit> for u8 {
     fn from(exit: Exit) -> Self {
-        (exit as u8).into()
+        exit as u8
     }
 }
 
@@ -125,6 +125,19 @@ pub const COMMANDS: &[Entry] = &[
             flag("seconds", None, "N", "end after so many"),
         ],
         "Show what the motion detector sees, and score it.",
+    ),
+    #[cfg(feature = "homekit")]
+    entry(
+        "hksv",
+        &["SOURCE"],
+        &[
+            flag("pin", None, "CODE", "the setup code; else a random one, which is kept"),
+            flag("port", None, "N", "HomeKit's port; else any, which is kept"),
+            flag("motion", None, "MODE", "where motion comes from, as homekit.motion says it"),
+            flag("threshold", None, "X", "the detector's, as homekit.motion_threshold says it"),
+            flag("pairings", None, "FOLDER", "where pairings are kept"),
+        ],
+        "Serve any camera to Apple Home, recordings too.",
     ),
     entry("devices", &[], &[flag("json", None, "", "as JSON")], "List what this machine offers as sources."),
     entry(

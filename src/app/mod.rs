@@ -21,23 +21,25 @@ mod rtsp;
 mod run;
 mod sentry;
 pub mod state;
+mod terminal;
 
 use args::Command;
 use help::Exit;
-use std::io::Write;
-use std::process::ExitCode;
+use std::ffi::OsString;
 
-/// Runs the program as its arguments say.
-pub fn main() -> ExitCode {
-    let command = match args::parse(std::env::args_os().skip(1)) {
+/// Runs the program as its arguments say, the first of which is its own name; what it says to a script
+/// at its end.
+pub fn main(words: Vec<OsString>) -> u8 {
+    let command = match args::parse(words.iter().skip(1).cloned()) {
         Ok(command) => command,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
+            terminal::complain(format_args!("{error}"));
             return Exit::Usage.into();
         }
     };
     match command {
-        Command::Run { config, strict } => run::run(config, strict),
+        Command::Run { config, strict } => run::run(config, strict, false, words),
+        Command::Hksv { config } => run::run(config, false, true, words),
         Command::Check { config } => run::check(&config).into(),
         #[cfg(feature = "schema")]
         Command::Schema { docs: true } => print(&config::docs::docs()),
@@ -45,10 +47,9 @@ pub fn main() -> ExitCode {
         Command::Schema { docs: false } => print(&config::schema::schema()),
         #[cfg(not(feature = "schema"))]
         Command::Schema { .. } => {
-            let _ = writeln!(
-                std::io::stderr(),
+            terminal::complain(format_args!(
                 "streamd schema: this streamd is built without the feature `schema`"
-            );
+            ));
             Exit::Failed.into()
         }
         Command::Probe { config, source, json, seconds, frames, save } => {
@@ -62,13 +63,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints a text that was asked for; a reader that has gone is no error.
-fn print(text: &str) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = out.write_all(b"\n");
-    }
-    let _ = out.flush();
+/// Prints a text that was asked for.
+fn print(text: &str) -> u8 {
+    terminal::print_line(text);
     Exit::Ok.into()
 }

@@ -5,6 +5,7 @@ use super::api::VERSION;
 use super::help::Exit;
 use super::program::{Program, configure_log};
 use super::run::configuration;
+use super::terminal;
 use super::{log as logging, modules};
 use crate::container::adts::Adts;
 use crate::container::wav;
@@ -105,18 +106,16 @@ pub fn probe(arguments: &[String], source: &str, json: bool, until: &Until, save
             break;
         }
     }
-    let mut err = std::io::stderr();
     match done {
         Ok(report) => {
             let text = if json { report.json() } else { report.text() };
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{}", text.trim_end());
+            terminal::print_line(text.trim_end());
             Exit::Ok
         }
         Err(sentence) => {
             let sentence = program.loaded().secrets.mask(&sentence).into_owned();
             let sentence = sentence.strip_prefix("streams: ").unwrap_or(&sentence);
-            let _ = writeln!(err, "streamd probe: {sentence}");
+            terminal::complain(format_args!("streamd probe: {sentence}"));
             Exit::Failed
         }
     }

@@ -15,6 +15,7 @@ use crate::net::auth::Authenticator;
 use crate::net::clock;
 use crate::net::http::{Listening, Router, Server, Settings};
 use crate::net::mask::mask_url;
+use crate::net::quoted::Quoted;
 use crate::net::socket::Listener;
 use crate::net::users::{Door, Role, Roles, User, Users};
 use crate::net::worker::Worker;
@@ -63,7 +64,7 @@ pub trait Service {
     fn serves(&self) -> bool;
 
     /// Says to a person at the terminal what only they may know.
-    fn tell(&self, out: &mut dyn std::io::Write) {
+    fn tell(&self, out: &mut dyn std::fmt::Write) {
         let _ = out;
     }
 }
@@ -274,7 +275,7 @@ impl Program {
     }
 
     /// What a person at the terminal should know of the services.
-    pub fn tell(&self, out: &mut dyn std::io::Write) {
+    pub fn tell(&self, out: &mut dyn std::fmt::Write) {
         self.services.iter().for_each(|service| service.tell(out));
     }
 
@@ -594,7 +595,7 @@ impl Program {
         let names: Vec<Rc<str>> = match stream {
             Some(name) => match self.hall.get(name) {
                 Some(stream) => vec![stream.name().into()],
-                None => return Err(format!("there is no stream {name:?}")),
+                None => return Err(format!("there is no stream {}", Quoted(name))),
             },
             None => self.hall.streams().iter().map(|s| s.name().into()).collect(),
         };
@@ -674,7 +675,7 @@ pub fn configure_log(config: &Config) {
     }
     let output = logging::Output::parse(&config.log.output);
     if output.is_none() {
-        log::warn!(target: "config", "log.output: {:?} is none of stderr, stdout, syslog, file:PATH", config.log.output);
+        log::warn!(target: "config", "log.output: {} is none of stderr, stdout, syslog, file:PATH", Quoted(&config.log.output));
     }
     let settings = logging::Settings {
         levels,
@@ -699,8 +700,8 @@ fn users_of(config: &Config, arguments: &[String]) -> (Users, Vec<String>) {
         let user = User { name: row.name.clone(), password: row.password.clone(), roles, streams };
         if row.password.is_empty() || !users.add(user) {
             problems.push(format!(
-                "users: {:?} cannot be a user: it needs a name of its own without a colon, and a password",
-                row.name
+                "users: {} cannot be a user: it needs a name of its own without a colon, and a password",
+                Quoted(&row.name)
             ));
         }
     }

@@ -4,6 +4,7 @@
 use super::config::Config;
 use super::program::{Program, Service, reachable};
 use crate::net::auth::Offer;
+use crate::net::quoted::Quoted;
 use crate::net::users::Door;
 use crate::rtsp::flows::Multicast;
 use crate::rtsp::listener::{Listening, serve};
@@ -108,8 +109,9 @@ fn multicast(program: &Program, config: &Config) -> Option<Multicast> {
         Ok(address) if address.is_multicast() => Some(address),
         _ => {
             let sentence = format!(
-                "rtsp.multicast_address: {text:?} is no group: expected an address from 224.0.0.0 to \
-                 239.255.255.255, best one of 239.255; nothing is sent by multicast"
+                "rtsp.multicast_address: {} is no group: expected an address from 224.0.0.0 to \
+                 239.255.255.255, best one of 239.255; nothing is sent by multicast",
+                Quoted(text)
             );
             program.fault("rtsp", sentence);
             return None;

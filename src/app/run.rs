@@ -4,14 +4,14 @@ use super::api;
 use super::config::{Loaded, World, load};
 use super::help::Exit;
 use super::program::{End, Program, configure_log, tell};
-use super::{log as logging, modules};
+use super::{log as logging, modules, terminal};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::signals::{Signals, Told};
 use futures_lite::future;
-use std::io::{IsTerminal, Write};
-use std::os::unix::process::CommandExt;
-use std::process::ExitCode;
+use std::ffi::{CString, OsString};
+use std::fmt::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 /// Reads the configuration as the arguments say.
@@ -21,8 +21,9 @@ pub fn configuration(arguments: &[String]) -> Loaded {
     load(arguments, &World { env: &env, modules: &names })
 }
 
-/// Serves until it is told to end.
-pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
+/// Serves until it is told to end; `show` says what there is also where nobody sits at a terminal.
+/// `words` are the command line, to start again with.
+pub fn run(arguments: Vec<String>, strict: bool, show: bool, words: Vec<OsString>) -> u8 {
     logging::install();
     // before any thread is there, because threads inherit what is blocked
     let signals = Signals::new();
@@ -48,7 +49,7 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
         logging::flush();
         return Exit::Config.into();
     }
-    let end = executor.block_on(serve(&program, signals));
+    let end = executor.block_on(serve(&program, signals, show));
     program.close();
     // tasks that were cancelled let go of their sockets and devices here
     for _ in 0..1000 {
@@ -59,12 +60,9 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     logging::flush();
     match end {
         None => Exit::Failed.into(),
-        Some(End::Exit(code)) => code.into(),
+        Some(End::Exit(code)) => code,
         Some(End::Restart) => {
-            let error = match std::env::current_exe() {
-                Ok(path) => std::process::Command::new(path).args(std::env::args_os().skip(1)).exec(),
-                Err(error) => error,
-            };
+            let error = again(words);
             log::error!(target: "app", "cannot start again: {error}");
             logging::flush();
             Exit::Failed.into()
@@ -72,7 +70,23 @@ pub fn run(arguments: Vec<String>, strict: bool) -> ExitCode {
     }
 }
 
-async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End {
+/// This program in the place of this process, with the same arguments and environment: comes back only
+/// with an error. What is blocked stays so, that no signal is lost between the two.
+fn again(words: Vec<OsString>) -> std::io::Error {
+    let path = match std::env::current_exe().map(|path| CString::new(path.into_os_string().into_vec())) {
+        Ok(Ok(path)) => path,
+        Ok(Err(error)) => return error.into(),
+        Err(error) => return error,
+    };
+    // arguments came as C strings: none holds a zero byte
+    let arguments: Vec<_> = words.into_iter().filter_map(|it| CString::new(it.into_vec()).ok()).collect();
+    match nix::unistd::execv(&path, &arguments) {
+        Ok(never) => match never {},
+        Err(error) => error.into(),
+    }
+}
+
+async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>, show: bool) -> End {
     program.executor.spawn(logging::tell_repetitions()).detach();
     let _routes = api::serve(program);
     program.start();
@@ -80,7 +94,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End 
         log::error!(target: "app", "nothing can be served, see above; streamd ends");
         return End::Exit(Exit::Failed as u8);
     }
-    announce(program);
+    announce(program, show);
     let signals = match signals {
         Ok(signals) => signals,
         Err(error) => {
@@ -109,7 +123,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>) -> End 
 }
 
 /// Says what is being served: in the log, and to a person who looks at the terminal.
-fn announce(program: &Rc<Program>) {
+fn announce(program: &Rc<Program>, show: bool) {
     let took = clock::now().since(program.started).as_micros() as u64;
     let names: Vec<String> = program.hall.streams().iter().map(|s| s.name().to_owned()).collect();
     let names = if names.is_empty() { "no streams".into() } else { names.join(", ") };
@@ -120,10 +134,10 @@ fn announce(program: &Rc<Program>) {
         api::VERSION,
         if listening.is_empty() { "the control socket only" } else { &listening },
     );
-    if !std::io::stdout().is_terminal() {
+    if !show && !terminal::is_watched() {
         return;
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     let _ = writeln!(out, "\nstreamd {}", api::VERSION);
     for line in program.listening.borrow().iter() {
         let _ = writeln!(out, "  {line}");
@@ -139,13 +153,14 @@ fn announce(program: &Rc<Program>) {
         let _ = writeln!(out, "  off: {}", program.loaded().secrets.mask(line));
     }
     program.tell(&mut out);
-    let _ = writeln!(out);
+    out.push('\n');
+    terminal::print(&out);
 }
 
 /// Reads the configuration and reports.
 pub fn check(arguments: &[String]) -> Exit {
     let loaded = configuration(arguments);
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     let mut wrong = loaded.has_errors();
     for problem in &loaded.problems {
         let word = match problem.severity {
@@ -167,5 +182,6 @@ pub fn check(arguments: &[String]) -> Exit {
     if !wrong {
         let _ = writeln!(out, "{} streams, nothing wrong", config.streams.len());
     }
+    terminal::print(&out);
     if wrong { Exit::Config } else { Exit::Ok }
 }

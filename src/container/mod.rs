@@ -2,4 +2,5 @@
 //! any size in, frames out, nothing knows where the bytes come from.
 
 pub mod adts;
+pub mod fmp4;
 pub mod wav;

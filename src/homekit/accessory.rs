@@ -166,6 +166,8 @@ impl Camera for () {}
 /// A value became another.
 #[derive(Clone, Debug)]
 pub struct Change {
+    /// Of which accessory.
+    pub aid: u32,
     /// Whose.
     pub iid: u16,
     /// What it is now.
@@ -209,6 +211,34 @@ pub struct Caller<'a> {
     pub now: Instant,
 }
 
+/// The number of an accessory that is met by itself, and of a bridge.
+pub const AID: u32 = 1;
+
+/// An accessory behind a bridge: its controllers are the bridge's, all else is its own.
+pub struct Member {
+    /// Its number, which is never another's.
+    pub aid: u32,
+    /// The accessory; nobody is ever paired with its own book.
+    pub accessory: Accessory,
+    /// What stands behind it.
+    pub camera: Box<dyn Camera>,
+}
+
+impl Member {
+    fn next(&mut self) -> Option<Change> {
+        let change = self.accessory.changes.pop_front()?;
+        self.accessory.first_change += 1;
+        Some(change)
+    }
+
+    /// The number for an accessory of that name: the same at every start, whatever else is there.
+    pub fn number(name: &str) -> u32 {
+        let bytes = sha512(&[name.as_bytes()]).first_chunk().copied().unwrap_or_default();
+        // readable as a number by everybody, and not the bridge's
+        (u32::from_le_bytes(bytes) >> 2).saturating_add(AID + 1)
+    }
+}
+
 /// An accessory.
 pub struct Accessory {
     /// What it is.
@@ -227,13 +257,22 @@ pub struct Accessory {
     comings: u64,
     /// Somebody at the camera has cut it off.
     disabled: bool,
+    /// Those behind it, if it is a bridge.
+    members: Vec<Member>,
 }
 
 impl Accessory {
     /// From its book. `c#` is counted up if the table is not what it was; a recording selection of
     /// another offer is forgotten.
-    pub fn new(settings: Settings, mut book: Book) -> Accessory {
-        let mark = settings.shape.mark(&settings.firmware);
+    pub fn new(settings: Settings, book: Book) -> Accessory {
+        Accessory::bridge(settings, book, Vec::new())
+    }
+
+    /// A bridge with others behind it. Of two with one number the second is left out.
+    pub fn bridge(settings: Settings, mut book: Book, mut members: Vec<Member>) -> Accessory {
+        members.sort_by_key(|m| m.aid);
+        members.dedup_by_key(|m| m.aid);
+        let mark = mark(&settings, &members);
         let mut offer = Vec::new();
         for size in &settings.sizes {
             offer.extend_from_slice(&size.width.to_le_bytes());
@@ -262,6 +301,7 @@ impl Accessory {
             unsaved,
             comings: 0,
             disabled: false,
+            members,
         };
         accessory.reset_values();
         accessory
@@ -352,14 +392,58 @@ impl Accessory {
         ]
     }
 
-    /// Whether the book has changed since it was last asked for.
+    /// Whether a book, its own or one behind it, has changed since it was last asked for.
     pub fn is_unsaved(&self) -> bool {
-        self.unsaved
+        self.unsaved || self.members.iter().any(|m| m.accessory.unsaved)
+    }
+
+    /// Those behind it.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The accessory of that number: itself, or one behind it.
+    pub fn at(&self, aid: u32) -> Option<&Accessory> {
+        match aid {
+            AID => Some(self),
+            aid => self.members.iter().find(|m| m.aid == aid).map(|m| &m.accessory),
+        }
+    }
+
+    /// The same, with what stands behind it; `camera` is what stands behind this one.
+    pub fn at_mut<'a>(
+        &'a mut self,
+        aid: u32,
+        camera: &'a mut dyn Camera,
+    ) -> Option<(&'a mut Accessory, &'a mut dyn Camera)> {
+        match aid {
+            AID => Some((self, camera)),
+            aid => {
+                let member = self.members.iter_mut().find(|m| m.aid == aid)?;
+                Some((&mut member.accessory, &mut *member.camera))
+            }
+        }
+    }
+
+    /// What has changed behind it is told as its own.
+    pub fn gather(&mut self) {
+        for member in 0..self.members.len() {
+            while let Some(mut change) = self.members.get_mut(member).and_then(Member::next) {
+                change.aid = self.members.get(member).map_or(AID, |m| m.aid);
+                self.push(change);
+            }
+        }
     }
 
     /// It is to be asked for again: what was asked for could not be kept, or is new.
     pub fn not_saved(&mut self) {
         self.unsaved = true;
+    }
+
+    /// A book that has changed since it was last asked for, and whose it is.
+    pub fn take_any_unsaved(&mut self) -> Option<(u32, Vec<u8>)> {
+        let own = self.take_unsaved().map(|book| (AID, book));
+        own.or_else(|| self.members.iter_mut().find_map(|m| Some((m.aid, m.accessory.take_unsaved()?))))
     }
 
     /// The book as bytes, if it has changed since it was last asked for.
@@ -371,16 +455,18 @@ impl Accessory {
     pub(super) fn pairings_changed(&mut self, camera: &mut dyn Camera) {
         self.comings += 1;
         if !self.book.is_paired() {
+            for Member { accessory, camera, .. } in &mut self.members {
+                accessory.forget_all(&mut **camera);
+            }
             for place in 0..self.places.len() {
                 self.free(place, camera);
             }
             self.places = Default::default();
             self.reset_values();
             let shape = self.settings.shape;
-            for (iid, value) in &self.values {
-                if let Some(c) = shape.find(*iid).filter(|c| c.may & may::KEEP != 0) {
-                    camera.changed(*iid, c.kind, value);
-                }
+            for c in shape.services().flat_map(|s| shape.of(s)).filter(|c| c.may & may::KEEP != 0) {
+                // what was selected is so no more
+                camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
             }
         }
     }
@@ -422,6 +508,7 @@ impl Accessory {
         self.disabled = on;
         self.put(iid::OPERATING + 7, Value::Bool(on), None);
         self.follow_camera_active();
+        camera.changed(iid::OPERATING + 7, kind::MANUALLY_DISABLED, &Value::Bool(on));
         if on {
             for place in 0..self.places.len() {
                 self.free(place, camera);
@@ -451,11 +538,15 @@ impl Accessory {
 
     fn tell(&mut self, iid: u16, value: Value, by: Option<u32>) {
         let Some(c) = self.settings.shape.find(iid).filter(|c| c.may & may::EVENT != 0) else { return };
-        if self.changes.len() >= MOST_CHANGES {
+        self.push(Change { aid: AID, iid, value, by, now: c.may & may::NOW != 0 });
+    }
+
+    fn push(&mut self, change: Change) {
+        if self.changes.len() >= MOST_CHANGES * (1 + self.members.len()) {
             self.changes.pop_front();
             self.first_change += 1;
         }
-        self.changes.push_back(Change { iid, value, by, now: c.may & may::NOW != 0 });
+        self.changes.push_back(change);
     }
 
     /// The number of the next change: a session that has seen it has seen all.
@@ -686,6 +777,9 @@ impl Accessory {
 
     /// A connection is gone.
     pub fn connection_closed(&mut self, connection: u32, camera: &mut dyn Camera) {
+        for Member { accessory, camera, .. } in &mut self.members {
+            accessory.connection_closed(connection, &mut **camera);
+        }
         self.setup.leave(connection);
         for place in 0..self.places.len() {
             let theirs = self.places.get(place).and_then(|p| p.taken);
@@ -716,6 +810,20 @@ impl Accessory {
         }
         Ok(())
     }
+}
+
+/// What a controller keeps of a table, with those behind it.
+fn mark(settings: &Settings, members: &[Member]) -> [u8; 8] {
+    let own = settings.shape.mark(&settings.firmware);
+    if members.is_empty() {
+        return own;
+    }
+    let mut all = own.to_vec();
+    for Member { aid, accessory, .. } in members {
+        all.extend_from_slice(&aid.to_le_bytes());
+        all.extend_from_slice(&mark(&accessory.settings, &[]));
+    }
+    sha512(&[&all]).first_chunk().copied().unwrap_or([1; 8])
 }
 
 /// A written value, if it is one of that characteristic.

@@ -1,13 +1,14 @@
 //! The JSON of `/accessories` and `/characteristics`: reads, writes with a status for each, events.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::accessory::{Accessory, Caller, Camera, Status, Value};
+use super::accessory::{AID, Accessory, Caller, Camera, Status, Value};
 use super::database::{Characteristic, Format, may};
 use super::http::{self, Request};
 use crate::net::json::{self, Writer};
 
-/// The one accessory of a connection.
-pub const AID: u64 = 1;
+/// A characteristic: its accessory's number and its own.
+pub type Id = (u32, u16);
+
 /// Characteristics of one request; beyond it 400.
 const MOST: usize = 128;
 
@@ -54,15 +55,24 @@ fn meta(out: &mut Writer, c: &Characteristic) {
     }
 }
 
-/// The whole table with its values.
+/// The whole table with its values, and the tables behind it.
 pub fn accessories(accessory: &Accessory, connection: u32) -> String {
-    let shape = accessory.settings.shape;
     let mut out = Writer::new();
-    out.begin_object().key("accessories").begin_array().begin_object();
-    out.key("aid").uint(AID).key("services").begin_array();
+    out.begin_object().key("accessories").begin_array();
+    table(&mut out, AID, accessory, connection);
+    for member in accessory.members() {
+        table(&mut out, member.aid, &member.accessory, connection);
+    }
+    out.end_array().end_object();
+    out.finish()
+}
+
+fn table(out: &mut Writer, aid: u32, accessory: &Accessory, connection: u32) {
+    let shape = accessory.settings.shape;
+    out.begin_object().key("aid").uint(u64::from(aid)).key("services").begin_array();
     for service in shape.services() {
         out.begin_object().key("iid").uint(u64::from(service.iid));
-        kind(&mut out, service.kind);
+        kind(out, service.kind);
         if service.primary {
             out.key("primary").bool(true);
         }
@@ -76,9 +86,9 @@ pub fn accessories(accessory: &Accessory, connection: u32) -> String {
         out.key("characteristics").begin_array();
         for c in shape.of(service) {
             out.begin_object().key("iid").uint(u64::from(c.iid));
-            kind(&mut out, c.kind);
-            perms(&mut out, c);
-            meta(&mut out, c);
+            kind(out, c.kind);
+            perms(out, c);
+            meta(out, c);
             if let Ok(value) = accessory.read(c, connection) {
                 value.write(out.key("value"));
             }
@@ -86,8 +96,7 @@ pub fn accessories(accessory: &Accessory, connection: u32) -> String {
         }
         out.end_array().end_object();
     }
-    out.end_array().end_object().end_array().end_object();
-    out.finish()
+    out.end_array().end_object();
 }
 
 fn begin() -> Writer {
@@ -109,9 +118,10 @@ fn ids(text: &str) -> Option<Vec<(u64, u64)>> {
     text.split(',').take(MOST + 1).map(one).collect()
 }
 
-fn find(accessory: &Accessory, aid: u64, iid: u64) -> Option<&'static Characteristic> {
-    let iid = u16::try_from(iid).ok().filter(|_| aid == AID)?;
-    accessory.settings.shape.find(iid)
+/// A characteristic of that number, and whose it is.
+fn find(accessory: &Accessory, aid: u64, iid: u64) -> Option<(&Accessory, &'static Characteristic)> {
+    let accessory = accessory.at(u32::try_from(aid).ok()?)?;
+    Some((accessory, accessory.settings.shape.find(u16::try_from(iid).ok()?)?))
 }
 
 fn twice(ids: &[(u64, u64)]) -> bool {
@@ -119,7 +129,7 @@ fn twice(ids: &[(u64, u64)]) -> bool {
 }
 
 /// `GET /characteristics`
-pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribed: &[u16]) -> Vec<u8> {
+pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribed: &[Id]) -> Vec<u8> {
     let Some(ids) = request.query("id").and_then(ids).filter(|ids| ids.len() <= MOST) else {
         return http::json(400, "{\"status\":-70410}");
     };
@@ -130,8 +140,9 @@ pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribe
     let values: Vec<_> = ids
         .iter()
         .map(|&(aid, iid)| {
-            let c = find(accessory, aid, iid);
-            (aid, iid, c, c.ok_or(Status::Missing).and_then(|c| accessory.read(c, connection)))
+            let found = find(accessory, aid, iid);
+            let value = found.ok_or(Status::Missing).and_then(|(of, c)| of.read(c, connection));
+            (aid, iid, found.map(|(_, c)| c), value)
         })
         .collect();
     let failed = values.iter().any(|(.., value)| value.is_err());
@@ -155,7 +166,7 @@ pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribe
                 perms(&mut out, c);
             }
             if wants("ev") {
-                out.key("ev").bool(subscribed.contains(&c.iid));
+                out.key("ev").bool(subscribed.iter().any(|s| u64::from(s.0) == aid && s.1 == c.iid));
             }
         }
         out.end_object();
@@ -170,7 +181,7 @@ pub fn write(
     document: &json::Value,
     caller: &Caller<'_>,
     camera: &mut dyn Camera,
-    subscribed: &mut Vec<u16>,
+    subscribed: &mut Vec<Id>,
 ) -> Vec<u8> {
     let entries = document.get("characteristics").map(json::Value::items).unwrap_or_default();
     let id = |entry: &json::Value| {
@@ -191,9 +202,14 @@ pub fn write(
         let result = if unprepared {
             Err(Status::Invalid)
         } else {
-            find(accessory, aid, iid)
-                .ok_or(Status::Missing)
-                .and_then(|c| one(accessory, c, entry, caller, camera, subscribed))
+            let c = find(accessory, aid, iid).map(|(_, c)| c);
+            let whose = u32::try_from(aid).ok().and_then(|aid| Some((aid, accessory.at_mut(aid, camera)?)));
+            match (c, whose) {
+                (Some(c), Some((aid, (accessory, camera)))) => {
+                    one(accessory, (aid, c), entry, caller, camera, subscribed)
+                }
+                _ => Err(Status::Missing),
+            }
         };
         several |= !matches!(result, Ok(None));
         results.push(result);
@@ -217,11 +233,11 @@ pub fn write(
 /// One entry: its events and its value; the answer if it asked for one.
 fn one(
     accessory: &mut Accessory,
-    c: &Characteristic,
+    (aid, c): (u32, &Characteristic),
     entry: &json::Value,
     caller: &Caller<'_>,
     camera: &mut dyn Camera,
-    subscribed: &mut Vec<u16>,
+    subscribed: &mut Vec<Id>,
 ) -> Result<Option<Value>, Status> {
     let (ev, value) = (entry.get("ev"), entry.get("value"));
     if ev.is_none() && value.is_none() {
@@ -236,9 +252,9 @@ fn one(
         if c.may & may::EVENT == 0 {
             return Err(Status::NoEvents);
         }
-        subscribed.retain(|i| *i != c.iid);
+        subscribed.retain(|id| *id != (aid, c.iid));
         if on {
-            subscribed.push(c.iid);
+            subscribed.push((aid, c.iid));
         }
     }
     let Some(value) = value else { return Ok(None) };
@@ -248,10 +264,10 @@ fn one(
 }
 
 /// The body of an event: the newest first, for they are read from the end.
-pub fn event(changes: &[(u16, Value)]) -> String {
+pub fn event(changes: &[(Id, Value)]) -> String {
     let mut out = begin();
-    for (iid, value) in changes.iter().rev() {
-        out.begin_object().key("aid").uint(AID).key("iid").uint(u64::from(*iid));
+    for ((aid, iid), value) in changes.iter().rev() {
+        out.begin_object().key("aid").uint(u64::from(*aid)).key("iid").uint(u64::from(*iid));
         value.write(out.key("value"));
         out.end_object();
     }

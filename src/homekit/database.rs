@@ -306,6 +306,15 @@ impl Shape {
     };
     /// `hksv: false`.
     pub const LIVE_ONLY: Shape = Shape { recording: false, ..Shape::FULL };
+    /// What others stand behind: itself it is nothing.
+    pub const BRIDGE: Shape = Shape {
+        live: false,
+        recording: false,
+        microphone: false,
+        speaker: false,
+        motion: false,
+        ..Shape::FULL
+    };
     /// Nobody watches live.
     pub const RECORDING_ONLY: Shape = Shape { live: false, ..Shape::FULL };
 

@@ -52,6 +52,12 @@ impl Session {
         }
     }
 
+    /// The controller's end, for whoever plays one.
+    pub fn controller(shared: &Key) -> Session {
+        let ours = Session::new(shared);
+        Session { outward: ours.inward, sent: 0, inward: ours.outward, received: 0 }
+    }
+
     /// Appends `plain` to `out` as frames.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         out.reserve(plain.len() + plain.len().div_ceil(LARGEST) * (2 + TAG));
@@ -93,22 +99,13 @@ impl Session {
 }
 
 #[cfg(test)]
-pub mod testing {
-    //! The controller's end.
-    use super::*;
-
-    /// A session as the controller holds it.
-    pub fn controller(shared: &Key) -> Session {
-        let ours = Session::new(shared);
-        Session { outward: ours.inward, sent: 0, inward: ours.outward, received: 0 }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::super::crypto::testing::{bytes, hex};
-    use super::testing::controller;
     use super::*;
+
+    fn controller(shared: &Key) -> Session {
+        Session::controller(shared)
+    }
 
     const SHARED: Key = [0x33; 32];
 

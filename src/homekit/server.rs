@@ -69,6 +69,16 @@ pub struct Behind {
     pub snapshots: Rc<dyn Snapshots>,
 }
 
+/// What is kept and shown of an accessory behind a bridge.
+pub struct Annex {
+    /// Its number.
+    pub aid: u32,
+    /// Where its book is kept.
+    pub store: Rc<dyn Store>,
+    /// Where its pictures come from.
+    pub snapshots: Rc<dyn Snapshots>,
+}
+
 /// What a server has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stats {
@@ -122,6 +132,7 @@ pub struct Server {
     camera: RefCell<Box<dyn Camera>>,
     store: Rc<dyn Store>,
     snapshots: Rc<dyn Snapshots>,
+    annexes: Vec<Annex>,
     announced: RefCell<Option<Registration>>,
     /// What the announcement says: `c#`, and whether somebody is paired.
     told: Cell<(u16, bool)>,
@@ -152,6 +163,17 @@ impl Drop for Listening {
 impl Server {
     /// An accessory that nobody can reach yet. Big numbers are computed on `slow`.
     pub fn new(executor: Executor, slow: Rc<Worker>, accessory: Accessory, behind: Behind) -> Rc<Server> {
+        Server::bridge(executor, slow, accessory, behind, Vec::new())
+    }
+
+    /// The same for a bridge: each accessory behind it has an annex here.
+    pub fn bridge(
+        executor: Executor,
+        slow: Rc<Worker>,
+        accessory: Accessory,
+        behind: Behind,
+        annexes: Vec<Annex>,
+    ) -> Rc<Server> {
         let told = (accessory.book.config_number, accessory.book.is_paired());
         let turn = Cell::new(accessory.turn());
         let server = Rc::new(Server {
@@ -161,6 +183,7 @@ impl Server {
             camera: RefCell::new(behind.camera),
             store: behind.store,
             snapshots: behind.snapshots,
+            annexes,
             announced: RefCell::default(),
             told: Cell::new(told),
             lines: RefCell::default(),
@@ -235,34 +258,52 @@ impl Server {
         self.lines.borrow().iter().map(|l| (text(l), l.known.get())).collect()
     }
 
-    /// Motion has begun or ended.
-    pub fn motion(self: &Rc<Self>, on: bool) {
-        self.with(|accessory, _| accessory.motion(on));
+    /// Motion has begun or ended, for the accessory of that number.
+    pub fn motion(self: &Rc<Self>, aid: u32, on: bool) {
+        self.at(aid, |accessory, _| accessory.motion(on));
     }
 
     /// The bell was pressed.
-    pub fn press(self: &Rc<Self>) {
-        self.with(|accessory, _| accessory.press());
+    pub fn press(self: &Rc<Self>, aid: u32) {
+        self.at(aid, |accessory, _| accessory.press());
     }
 
     /// A value of the camera's own has changed.
-    pub fn set(self: &Rc<Self>, iid: u16, value: Value) {
-        self.with(|accessory, _| accessory.set(iid, value));
+    pub fn set(self: &Rc<Self>, aid: u32, iid: u16, value: Value) {
+        self.at(aid, |accessory, _| accessory.set(iid, value));
     }
 
     /// Somebody at the camera cuts it off, or lets it see again.
-    pub fn disable(self: &Rc<Self>, on: bool) {
-        self.with(|accessory, camera| accessory.set_disabled(on, camera));
+    pub fn disable(self: &Rc<Self>, aid: u32, on: bool) {
+        self.at(aid, |accessory, camera| accessory.set_disabled(on, camera));
     }
 
     /// A live view has ended by itself.
-    pub fn live_ended(self: &Rc<Self>, viewer: Viewer) {
-        self.with(|accessory, camera| accessory.live_ended(viewer, camera));
+    pub fn live_ended(self: &Rc<Self>, aid: u32, viewer: Viewer) {
+        self.at(aid, |accessory, camera| accessory.live_ended(viewer, camera));
+    }
+
+    /// Changes the accessory of that number, if there is one, and does what follows from it.
+    fn at(self: &Rc<Self>, aid: u32, change: impl FnOnce(&mut Accessory, &mut dyn Camera)) {
+        self.with(|accessory, camera| {
+            if let Some((accessory, camera)) = accessory.at_mut(aid, camera) {
+                change(accessory, camera);
+            }
+        });
     }
 
     /// Removes every controller.
     pub fn forget_all(self: &Rc<Self>) {
         self.with(|accessory, camera| accessory.forget_all(camera));
+    }
+
+    /// The books of those behind it, as they are now.
+    pub fn books(&self) -> Vec<(u32, Vec<u8>)> {
+        self.accessory.borrow().members().iter().map(|m| (m.aid, m.accessory.book.encode())).collect()
+    }
+
+    fn annex(&self, aid: u32) -> Option<&Annex> {
+        self.annexes.iter().find(|annex| annex.aid == aid)
     }
 
     /// Listens no more, tells the network so and closes every connection. The book as it is then.
@@ -282,6 +323,7 @@ impl Server {
     }
 
     fn settle(self: &Rc<Self>) {
+        self.accessory.borrow_mut().gather();
         let accessory = self.accessory.borrow();
         let turn = accessory.turn();
         if self.turn.replace(turn) != turn {
@@ -306,12 +348,15 @@ impl Server {
     /// Keeps values until there is nothing new.
     async fn keep(&self) {
         loop {
-            let book = self.accessory.borrow_mut().take_unsaved();
-            let Some(book) = book else { break };
-            if self.store.save(book).await {
+            let unsaved = self.accessory.borrow_mut().take_any_unsaved();
+            let Some((aid, book)) = unsaved else { break };
+            let saved = self.annex(aid).map_or(&self.store, |annex| &annex.store).save(book);
+            if saved.await {
                 Timer::after(HOMEKIT_SAVE_PAUSE).await;
             } else {
-                self.accessory.borrow_mut().not_saved();
+                if let Some((accessory, _)) = self.accessory.borrow_mut().at_mut(aid, &mut ()) {
+                    accessory.not_saved();
+                }
                 Timer::after(HOMEKIT_SAVE_RETRY).await;
                 if self.stopped.get() {
                     break;
@@ -497,7 +542,8 @@ async fn connection(server: &Rc<Server>, line: &Rc<Line>, local: IpAddr) {
                     Timer::after(HOMEKIT_SNAPSHOT_TIME).await;
                     None
                 };
-                let jpeg = or(server.snapshots.take(wanted), late).await;
+                let pictures = server.annex(wanted.aid).map_or(&server.snapshots, |annex| &annex.snapshots);
+                let jpeg = or(pictures.take(wanted), late).await;
                 session.snapshot(jpeg.as_deref());
             }
             Next::Save => {}

@@ -3,7 +3,8 @@
 //! between two answers, never inside one.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::accessory::{Accessory, Caller, Camera, Status, Value};
+use super::accessory::{AID, Accessory, Caller, Camera, Status, Value};
+use super::characteristics::Id;
 use super::crypto::Key;
 use super::http::{self, Request};
 use super::pairing::book::{Book, Pairing};
@@ -30,6 +31,8 @@ const PAIRING: &str = "application/pairing+tlv8";
 /// A picture that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Of which accessory.
+    pub aid: u32,
     /// Pixels across, at most.
     pub width: u16,
     /// Pixels down, at most.
@@ -84,10 +87,10 @@ pub struct Session {
     cipher: Option<frame::Session>,
     controller: Option<Controller>,
     verify: Verify,
-    subscribed: Vec<u16>,
+    subscribed: Vec<Id>,
     /// The next change of the accessory that was not looked at.
     seen: u64,
-    together: Vec<(u16, Value)>,
+    together: Vec<(Id, Value)>,
     due: Option<Instant>,
     prepared: Option<(u64, Instant)>,
     waiting: Waiting,
@@ -167,6 +170,7 @@ impl Session {
         now: Instant,
         random: &mut dyn FnMut(&mut [u8]),
     ) -> Next {
+        accessory.gather();
         loop {
             if !matches!(self.waiting, Waiting::Nothing) {
                 return Next::Wait(None);
@@ -198,14 +202,15 @@ impl Session {
     fn events(&mut self, accessory: &Accessory, now: Instant) -> Option<Instant> {
         let mut at_once = false;
         for change in accessory.changes_since(self.seen) {
-            if change.by != Some(self.connection) && self.subscribed.contains(&change.iid) {
+            let id = (change.aid, change.iid);
+            if change.by != Some(self.connection) && self.subscribed.contains(&id) {
                 at_once |= change.now;
-                self.together.push((change.iid, change.value.clone()));
+                self.together.push((id, change.value.clone()));
             }
         }
         self.seen = accessory.next_change();
         // One who unsubscribed in between is not told.
-        self.together.retain(|(iid, _)| self.subscribed.contains(iid));
+        self.together.retain(|(id, _)| self.subscribed.contains(id));
         if self.together.is_empty() {
             self.due = None;
             return None;
@@ -394,6 +399,7 @@ impl Session {
         // What changed before a subscription is not its business.
         let seen = accessory.next_change();
         let answer = characteristics::write(accessory, &document, &caller, camera, &mut self.subscribed);
+        accessory.gather();
         if before == 0 && !self.subscribed.is_empty() {
             self.seen = seen;
         }
@@ -469,9 +475,12 @@ fn resource(accessory: &Accessory, request: &Request) -> Result<Snapshot, Vec<u8
     if document.get("resource-type").and_then(json::Value::as_str) != Some("image") {
         return Err(status(404, Status::Missing));
     }
-    if document.get("aid").is_some_and(|aid| aid.as_int() != Some(1)) {
-        return Err(status(404, Status::Missing));
-    }
+    let aid = match document.get("aid").map(json::Value::as_int) {
+        None => Some(AID),
+        Some(number) => number.and_then(|n| u32::try_from(n).ok()),
+    };
+    let found = aid.and_then(|aid| Some((aid, accessory.at(aid)?)));
+    let (aid, accessory) = found.ok_or_else(|| status(404, Status::Missing))?;
     let side = |name| {
         let pixels = document.get(name).and_then(json::Value::as_int);
         pixels.and_then(|n| u16::try_from(n).ok()).filter(|&n| n > 0)
@@ -481,7 +490,7 @@ fn resource(accessory: &Accessory, request: &Request) -> Result<Snapshot, Vec<u8
     };
     let reason = document.get("reason").and_then(json::Value::as_int);
     accessory.may_snapshot(reason).map_err(|refused| status(207, refused))?;
-    Ok(Snapshot { width, height })
+    Ok(Snapshot { aid, width, height })
 }
 
 #[cfg(test)]

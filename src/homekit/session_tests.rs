@@ -1,6 +1,6 @@
 //! A controller on the other end of a session, without sockets.
 use super::*;
-use crate::homekit::accessory::{Settings, Viewer};
+use crate::homekit::accessory::{Member, Settings, Viewer};
 use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
 use crate::homekit::crypto::{public_key, testing::bytes};
 use crate::homekit::database::Shape;
@@ -99,7 +99,7 @@ impl Home {
         let (status, m4) = phone.post(self, "/pair-verify", &m3);
         assert_eq!(status, 200);
         assert_eq!(Tlv::parse(&m4).unwrap().byte(item::ERROR), None);
-        phone.cipher = Some(frame::testing::controller(&shared));
+        phone.cipher = Some(frame::Session::controller(&shared));
         phone
     }
 
@@ -523,4 +523,96 @@ fn garbage_and_replays_end_the_session_without_a_word() {
             session.step(&mut home.accessory, &mut home.eye, home.now, &mut bytes(1));
         }
     }
+}
+
+/// A bridge with a bell and a camera behind it.
+fn bridge() -> Home {
+    let member = |name: &str, shape| Member {
+        aid: Member::number(name),
+        accessory: Accessory::new(Settings { name: name.into(), ..settings(shape) }, book()),
+        camera: Box::new(()),
+    };
+    let members =
+        vec![member("porch", Shape { doorbell: true, ..Shape::FULL }), member("yard", Shape::LIVE_ONLY)];
+    let mut home = Home::new(Shape::BRIDGE);
+    let book = home.accessory.book.clone();
+    home.accessory = Accessory::bridge(Settings { category: 2, ..settings(Shape::BRIDGE) }, book, members);
+    home
+}
+
+#[test]
+fn cameras_behind_a_bridge_are_each_themselves() {
+    let mut home = bridge();
+    let (porch, yard) = (Member::number("porch"), Member::number("yard"));
+    assert!(porch != yard && porch > AID && yard > AID);
+    let (mut owner, mut other) = (home.owner(1), home.owner(2));
+    let (_, body) = owner.get(&mut home, "/accessories");
+    let table = json::parse(body.as_bytes()).unwrap();
+    let all = table.get("accessories").unwrap().items();
+    let services = |at: usize| all[at].get("services").unwrap().items().len();
+    let aids: Vec<_> = all.iter().map(|a| a.get("aid").unwrap().as_int().unwrap()).collect();
+    assert_eq!(aids[0], 1);
+    assert_eq!(services(0), 2, "a bridge is nothing by itself");
+    assert!(aids.contains(&i64::from(porch)) && aids.contains(&i64::from(yard)));
+    // each has its own values
+    let set = |aid: u32, volume| format!("{{\"aid\":{aid},\"iid\":130,\"value\":{volume}}}");
+    let listen = |aid: u32| format!("{{\"aid\":{aid},\"iid\":130,\"ev\":true}}");
+    assert_eq!(other.put(&mut home, &format!("{},{}", listen(porch), listen(yard))).0, 204);
+    assert_eq!(owner.put(&mut home, &format!("{},{}", set(porch, 10), set(yard, 20))).0, 204);
+    let (status, body) = owner.get(&mut home, &format!("/characteristics?id={porch}.130,{yard}.130,1.130"));
+    assert_eq!(status, 207);
+    for part in [
+        format!("\"aid\":{porch},\"iid\":130,\"value\":10,\"status\":0"),
+        format!("\"aid\":{yard},\"iid\":130,\"value\":20,\"status\":0"),
+        "\"aid\":1,\"iid\":130,\"status\":-70409".into(),
+    ] {
+        assert!(body.contains(&part), "{part} in {body}");
+    }
+    assert!(other.run(&mut home).is_empty());
+    home.now += TOGETHER;
+    let event = String::from_utf8(other.run(&mut home)).unwrap();
+    assert!(event.contains(&format!("{{\"aid\":{porch},\"iid\":130,\"value\":10}}")), "{event}");
+    assert!(event.contains(&format!("{{\"aid\":{yard},\"iid\":130,\"value\":20}}")), "{event}");
+    assert!(owner.run(&mut home).is_empty(), "who wrote is not told");
+    // and is kept by itself
+    let kept: Vec<u32> =
+        std::iter::from_fn(|| home.accessory.take_any_unsaved()).map(|(aid, _)| aid).collect();
+    assert!(kept.contains(&porch) && kept.contains(&yard), "{kept:?}");
+    // the bell of one is not the other's
+    owner.put(&mut home, &format!("{{\"aid\":{porch},\"iid\":161,\"ev\":true}}"));
+    for aid in [yard, porch, 7] {
+        if let Some((accessory, _)) = home.accessory.at_mut(aid, &mut ()) {
+            accessory.press();
+        }
+        let heard = String::from_utf8(owner.run(&mut home)).unwrap();
+        assert_eq!(heard.contains(&format!("\"aid\":{porch},\"iid\":161")), aid == porch, "{heard}");
+    }
+    let picture = |aid: u32| {
+        format!("{{\"resource-type\":\"image\",\"image-width\":640,\"image-height\":360,\"aid\":{aid}}}")
+    };
+    assert_eq!(owner.post(&mut home, "/resource", picture(porch).as_bytes()).0, 200);
+    assert_eq!(owner.post(&mut home, "/resource", picture(7).as_bytes()).0, 404);
+    // the last admin takes with it what was set
+    home.accessory.forget_all(&mut ());
+    assert_eq!(home.accessory.at(porch).unwrap().value(130), Some(&Value::Int(100)));
+}
+
+#[test]
+fn a_home_is_told_that_a_bridge_has_one_more() {
+    let number = |members| {
+        let mut book = book();
+        let c = Accessory::bridge(settings(Shape::BRIDGE), book.clone(), Vec::new());
+        book = c.book.clone();
+        let before = book.config_number;
+        let c = Accessory::bridge(settings(Shape::BRIDGE), book, members);
+        let again = c.book.config_number;
+        again - before
+    };
+    let member =
+        |aid| Member { aid, accessory: Accessory::new(settings(Shape::FULL), book()), camera: Box::new(()) };
+    assert_eq!(number(Vec::new()), 0);
+    assert_eq!(number(vec![member(5)]), 1);
+    // of two with one number the second is left out
+    let both = Accessory::bridge(settings(Shape::BRIDGE), book(), vec![member(5), member(5)]);
+    assert_eq!(both.members().len(), 1);
 }

@@ -4,7 +4,7 @@
 
 use super::base64;
 use super::limits::AUTH_HEADER;
-use md5::Md5;
+use super::md5::md5;
 use sha2::{Digest as _, Sha256};
 
 /// The hash of a digest.
@@ -27,19 +27,10 @@ impl Algorithm {
 
     /// The hash of the parts with colons between, in lower-case hexadecimal.
     pub fn hash(self, parts: &[&[u8]]) -> String {
-        fn run<D: sha2::Digest>(parts: &[&[u8]]) -> String {
-            let mut hash = D::new();
-            for (i, part) in parts.iter().enumerate() {
-                if i > 0 {
-                    hash.update(b":");
-                }
-                hash.update(part);
-            }
-            hex(&hash.finalize())
-        }
+        let text = parts.join(&b':');
         match self {
-            Algorithm::Md5 => run::<Md5>(parts),
-            Algorithm::Sha256 => run::<Sha256>(parts),
+            Algorithm::Md5 => hex(&md5(&text)),
+            Algorithm::Sha256 => hex(&Sha256::digest(&text)),
         }
     }
 }

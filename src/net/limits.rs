@@ -166,6 +166,30 @@ pub const LIVE_KEY: Duration = Duration::from_millis(500);
 /// Datagrams from elsewhere than the viewer's address that are looked at in a second; the rest is not.
 pub const LIVE_STRANGERS: u32 = 50;
 
+// ---- Recordings for hubs (HomeKit data streams) ----
+
+/// Bytes of what a hub says at once; beyond it the connection ends. The longest real one is under 300.
+pub const HDS_FRAME: usize = 16 * 1024;
+/// Data streams of one accessory that were agreed on and not yet connected; beyond it the hub is told
+/// that the camera is busy.
+pub const HDS_EXPECTED: usize = 8;
+/// Connections to the data streams of one accessory; beyond it a new one is closed, a stranger's first.
+pub const HDS_CONNECTIONS: usize = 12;
+/// From the agreement to the connection, and from there to the first words; beyond it none.
+pub const HDS_TIME: Duration = Duration::from_secs(10);
+/// Without one byte taken by the hub while we send; beyond it the connection is closed.
+pub const HDS_WRITE_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a recording that are sealed and sent at once: what hubs know from other cameras.
+pub const HDS_CHUNK: usize = 256 * 1024;
+/// Bytes of a connection's send queue in the system, which doubles them.
+pub const HDS_SEND_BUFFER: usize = 128 * 1024;
+/// Bytes of answers that wait to be written; with so many nothing more is read.
+pub const HDS_OUT: usize = 4 * 1024;
+/// After the end of a recording that we end, for the hub to say that it has it.
+pub const HDS_END_TIME: Duration = Duration::from_secs(12);
+/// A recording's length; a hub that never ends it is told that it is over.
+pub const RECORDING_TIME: Duration = Duration::from_secs(180);
+
 // ---- WebSocket ----
 
 /// Bytes of a message that is collected before it is read; beyond it the connection ends with 1009.

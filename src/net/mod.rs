@@ -9,7 +9,11 @@ pub mod http;
 pub mod json;
 pub mod limits;
 pub mod mask;
+pub mod md5;
 pub mod mdns;
+pub mod names;
+pub mod process;
+pub mod quoted;
 pub mod random;
 pub mod reactor;
 pub mod rtcp;
@@ -20,8 +24,6 @@ pub mod signals;
 pub mod socket;
 #[cfg(feature = "homekit")]
 pub mod srtp;
-#[cfg(all(target_env = "musl", target_os = "linux"))]
-mod thread_name;
 #[cfg(feature = "homekit")]
 pub mod udp;
 pub mod users;

@@ -457,16 +457,20 @@ mod tests {
     #[test]
     fn timers_come_in_their_order_and_not_before_their_time() {
         let begun = Instant::now();
-        let order = RefCell::new(Vec::new());
+        let came = RefCell::new(Vec::new());
         let wait = |ms: u64| {
-            let order = &order;
+            let came = &came;
             async move {
                 Timer::after(Duration::from_millis(ms)).await;
-                order.borrow_mut().push(ms);
+                came.borrow_mut().push((begun.elapsed(), ms));
             }
         };
-        block_on(future::zip(wait(30), future::zip(wait(10), wait(20))));
-        assert_eq!(*order.borrow(), [10, 20, 30]);
+        // on a busy machine all three may be due at once; only the minute never is
+        block_on(future::or(wait(60_000), async {
+            future::zip(wait(30), future::zip(wait(10), wait(20))).await;
+        }));
+        assert_eq!(came.borrow().len(), 3);
+        assert!(came.borrow().iter().all(|&(at, ms)| at >= Duration::from_millis(ms)), "{came:?}");
         assert!(begun.elapsed() >= Duration::from_millis(30));
         assert!(reactor().unwrap().timers.borrow().is_empty());
     }

@@ -2,6 +2,7 @@
 //! sockets. Reading and writing is tried first and only then awaited. Knows no protocol.
 
 use super::limits::LISTEN_BACKLOG;
+use super::quoted::io_error;
 use crate::net::reactor::Async;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -193,9 +194,8 @@ impl Drop for UnixDoor {
 impl Listener {
     /// Listens at `:1984` (everywhere, IPv4 and IPv6), `192.168.1.9:1984` or `[::1]:1984`.
     pub fn tcp(address: &str) -> io::Result<Listener> {
-        let wrong = || {
-            io::Error::new(ErrorKind::InvalidInput, "expected ':port', 'address:port' or '[address]:port'")
-        };
+        let wrong =
+            || io_error(ErrorKind::InvalidInput, "expected ':port', 'address:port' or '[address]:port'");
         if let Some(port) = address.strip_prefix(':') {
             let port = port.parse().map_err(|_| wrong())?;
             return match Listener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {

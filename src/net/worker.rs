@@ -5,6 +5,7 @@
 //! short and bounded; a full one is the caller's error to handle. A worker never makes the loop wait,
 //! holds nothing of the loop's (`Rc` does not cross), and does its jobs in order.
 
+use super::process;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -137,10 +138,7 @@ impl Shared {
         }
         if !state.thread {
             let shared = self.clone();
-            std::thread::Builder::new()
-                .name(self.name.into())
-                .stack_size(self.stack)
-                .spawn(move || shared.work())
+            process::spawn(self.name, self.stack, Box::new(move || shared.work()))
                 .map_err(|error| Refused::NoThread { worker: self.name, error })?;
             state.thread = true;
         }

@@ -13,18 +13,19 @@ use crate::media::Time;
 use crate::media::rtptime::SenderClock;
 use crate::net::clock;
 use crate::net::limits::YIELD_BYTES;
+use crate::net::names::{self, Settings};
+use crate::net::random;
 use crate::net::reactor::{Async, Timer};
 use crate::net::rtcp::{emit_pli, emit_receiver};
 use crate::net::rtp::Header;
 use crate::net::websocket::FrameError;
-use crate::net::worker::Worker;
 use crate::stream::Executor;
 use futures_lite::future;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -124,8 +125,6 @@ impl From<ParseError> for ClientError {
 pub struct House {
     /// Says goodbye to cameras nobody wants any more.
     pub executor: Executor,
-    /// Looks names up.
-    pub names: Rc<Worker>,
 }
 
 /// One port, and whether it may have something: asking one that has nothing is a system call.
@@ -201,7 +200,7 @@ impl Session {
         let (secret, ssrc) = random.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
         let ssrc = ssrc.iter().fold(0, |n, &b| n << 8 | u32::from(b));
         let dialogue = Dialogue::new(plan, *secret);
-        let wire = Wire::connect(dialogue.url(), web.as_deref(), &house).await?;
+        let wire = Wire::connect(dialogue.url(), web.as_deref()).await?;
         let timer = Timer::never();
         let mut session = Session { house, web, dialogue, wire, timer, armed: Time::ZERO, ssrc };
         session.dialogue.begin(clock::now(), &mut session.wire.out);
@@ -271,7 +270,7 @@ impl Session {
     /// Makes a new connection in place of this one.
     async fn dial(&mut self) -> Result<(), ClientError> {
         self.hang_up();
-        self.wire = Wire::connect(self.dialogue.url(), self.web.as_deref(), &self.house).await?;
+        self.wire = Wire::connect(self.dialogue.url(), self.web.as_deref()).await?;
         self.dialogue.begin(clock::now(), &mut self.wire.out);
         Ok(())
     }
@@ -459,17 +458,17 @@ impl Drop for Session {
 }
 
 impl Wire {
-    async fn connect(url: &Url, web: Option<&Url>, house: &House) -> Result<Wire, ClientError> {
+    async fn connect(url: &Url, web: Option<&Url>) -> Result<Wire, ClientError> {
         let mut parser = Parser::new(Rules::CAMERA);
         parser.reserve(BUFFER);
         let mut out = Vec::new();
         let (socket, peer, pipe) = match web {
             None => {
-                let (socket, peer) = dial(&url.host, url.port.unwrap_or(PORT), house).await?;
+                let (socket, peer) = dial(&url.host, url.port.unwrap_or(PORT)).await?;
                 (socket, peer, None)
             }
             Some(place) => {
-                let (socket, peer, mut pipe, mut early) = Box::pin(open_web(place, house)).await?;
+                let (socket, peer, mut pipe, mut early) = Box::pin(open_web(place)).await?;
                 let n = pipe.read(&mut early, &mut out)?;
                 parser.feed(early.get(..n).unwrap_or(&[]));
                 (socket, peer, Some(Box::new(pipe)))
@@ -615,8 +614,8 @@ impl Ports {
 }
 
 /// A connection to one of a host's addresses.
-async fn dial(host: &str, port: u16, house: &House) -> Result<(Async<TcpStream>, SocketAddr), ClientError> {
-    let addresses = resolve(host, port, &house.names).await?;
+async fn dial(host: &str, port: u16) -> Result<(Async<TcpStream>, SocketAddr), ClientError> {
+    let addresses = resolve(host, port).await?;
     let connect = async {
         let mut last = ClientError::Name("no address".to_string());
         for address in addresses.into_iter().take(ADDRESSES) {
@@ -633,13 +632,10 @@ async fn dial(host: &str, port: u16, house: &House) -> Result<(Async<TcpStream>,
 }
 
 /// A connection that has become a WebSocket, and what came by it already.
-async fn open_web(
-    place: &Url,
-    house: &House,
-) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
+async fn open_web(place: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
     let mut challenge = None;
     loop {
-        let (socket, peer) = dial(&place.host, place.port.unwrap_or(upgrade::PORT), house).await?;
+        let (socket, peer) = dial(&place.host, place.port.unwrap_or(upgrade::PORT)).await?;
         let opened = async { Ok(upgrade::open(&socket, place, challenge.as_ref()).await?) };
         match future::or(opened, late()).await? {
             Opened::Pipe(pipe, early) => return Ok((socket, peer, pipe, early)),
@@ -654,14 +650,9 @@ async fn late<T>() -> Result<T, ClientError> {
     Err(ClientError::Connect)
 }
 
-/// The addresses of a host. Names are looked up on a thread of their own, since that may take its time.
-async fn resolve(host: &str, port: u16, names: &Worker) -> Result<Vec<SocketAddr>, ClientError> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let host = host.to_string();
-    let job =
-        names.run(move || (host.as_str(), port).to_socket_addrs().map(|list| list.take(ADDRESSES).collect()));
-    let found: io::Result<Vec<SocketAddr>> = job.map_err(|e| ClientError::Name(e.to_string()))?.await;
-    found.map_err(|e| ClientError::Name(e.to_string()))
+/// The addresses of a host.
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
+    let found = names::look_up(host, &Settings::of_system(), random::bytes()).await;
+    let found = found.map_err(|e| ClientError::Name(e.to_string()))?;
+    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }

@@ -4,6 +4,7 @@ use super::message::Method;
 use super::transport::Transport;
 use super::url::Url;
 use crate::media::{Codec, Kind};
+use crate::net::quoted::Quoted;
 use crate::net::sdp::{Format, MediaDescription, SdpError};
 use std::fmt;
 use std::time::Duration;
@@ -67,8 +68,8 @@ impl fmt::Display for DialogueError {
             E::Sdp(e) => e.fmt(f),
             E::Nothing => f.write_str("nothing in the description can be received here"),
             E::Redirects => write!(f, "more than {REDIRECTS} redirects"),
-            E::Location(to) => write!(f, "redirected to {to:?}, expected an rtsp:// address"),
-            E::Transport(what) => write!(f, "SETUP was answered with the transport {what:?}"),
+            E::Location(to) => write!(f, "redirected to {}, expected an rtsp:// address", Quoted(to)),
+            E::Transport(what) => write!(f, "SETUP was answered with the transport {}", Quoted(what)),
             E::Silent(method) => write!(f, "no answer to {} within {} s", method.name(), ANSWER.as_secs()),
             E::NoData(time) => write!(f, "no data for {} s", time.as_secs()),
             E::Ended => f.write_str("the camera has ended the session"),

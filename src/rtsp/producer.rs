@@ -13,7 +13,6 @@ use crate::media::{Codec, Kind, Media, Time};
 use crate::net::clock;
 use crate::net::reactor::Timer;
 use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer, assemble};
-use crate::net::worker::Worker;
 use crate::stream::{
     Connect, Hall, Link, Local, Peer, Producer, Reader, SourceError, SourceSpec, Step as Spoken,
 };
@@ -31,8 +30,6 @@ const QUIET: Duration = Duration::from_secs(5);
 const OLD: Duration = Duration::from_millis(400);
 /// After a speaker's connection failed, the next attempt waits.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Names that wait to be looked up, and the stack that the system's resolver needs.
-const NAMES: (usize, usize) = (8, 128 << 10);
 
 /// Dials cameras.
 pub struct Client {
@@ -42,8 +39,7 @@ pub struct Client {
 impl Client {
     /// One for this hall.
     pub fn new(hall: &Hall) -> Client {
-        let names = Rc::new(Worker::new("names", NAMES.0, NAMES.1));
-        Client { house: House { executor: hall.executor().clone(), names } }
+        Client { house: House { executor: hall.executor().clone() } }
     }
 }
 

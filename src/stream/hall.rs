@@ -6,6 +6,7 @@ use super::stream::Stream;
 use super::track::{Bounds, Track};
 use super::viewer::Close;
 use crate::media::Kind;
+use crate::net::quoted::Quoted;
 use crate::net::worker::Worker;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -143,7 +144,8 @@ impl Hall {
     pub fn set(&self, name: &str, sources: Vec<SourceSpec>) -> Result<Rc<Stream>, SourceError> {
         if sources.len() > SOURCES {
             return Err(SourceError::Refused(format!(
-                "stream {name:?}: {SOURCES} sources are the most that one stream has"
+                "stream {}: {SOURCES} sources are the most that one stream has",
+                Quoted(name)
             )));
         }
         for spec in &sources {
@@ -152,7 +154,8 @@ impl Hall {
         let known = self.named(name);
         if known.is_none() && self.streams.borrow().len() >= STREAMS {
             return Err(SourceError::Refused(format!(
-                "stream {name:?}: {STREAMS} streams are the most there can be"
+                "stream {}: {STREAMS} streams are the most there can be",
+                Quoted(name)
             )));
         }
         let stream = known.unwrap_or_else(|| {

@@ -3,6 +3,7 @@
 //! [`Reader`]. Nothing here knows a protocol, and nothing here queues media beside the ring.
 
 mod choice;
+mod clip;
 mod hall;
 mod play;
 mod reader;
@@ -19,6 +20,7 @@ mod video;
 mod viewer;
 
 pub use choice::{Picture, better, first};
+pub use clip::{Clip, Cut, KEY_AGE, LONGEST};
 pub use hall::{Hall, SOURCES, STREAMS, VIEWERS};
 pub use play::PlayError;
 pub use reader::{Join, Reader, Shown, Step};

@@ -10,6 +10,7 @@ use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, Direction, Kind, Media, Time};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
+use crate::net::quoted::Quoted;
 use crate::net::reactor::Timer;
 use crate::net::worker::Worker;
 use async_task::Task;
@@ -56,7 +57,7 @@ pub enum SourceError {
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SourceError::Scheme(s) => write!(f, "no module here serves sources of scheme {s:?}"),
+            SourceError::Scheme(s) => write!(f, "no module here serves sources of scheme {}", Quoted(s)),
             SourceError::Text(s) | SourceError::Dial(s) | SourceError::Lost(s) | SourceError::Refused(s) => {
                 f.write_str(s)
             }

@@ -1,6 +1,7 @@
 //! How a source is written: `scheme:rest#key=value#key`, the predecessor's grammar. Everything after
 //! the first `#` is ours and never reaches the device.
 
+use crate::net::quoted::Quoted;
 use std::fmt;
 
 /// A source as written in the configuration.
@@ -32,8 +33,8 @@ impl fmt::Display for SpecError {
             SpecError::NoScheme(text) => {
                 write!(
                     f,
-                    "source {:?} does not begin with a scheme, expected something like rtsp://…",
-                    short(text)
+                    "source {} does not begin with a scheme, expected something like rtsp://…",
+                    Quoted(short(text))
                 )
             }
             SpecError::Unprintable => {

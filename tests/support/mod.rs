@@ -2,6 +2,7 @@
 //! with nothing but sockets, and waiting with a bound. Whatever was started is ended by its own number.
 #![allow(dead_code)]
 
+pub mod clock;
 pub mod rtsp;
 
 use std::io::{Read, Write};

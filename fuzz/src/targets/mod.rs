@@ -13,6 +13,7 @@ pub mod dialogue;
 pub mod h264;
 pub mod h265;
 pub mod hap;
+pub mod hds;
 pub mod http;
 pub mod jpeg;
 pub mod json;
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "h264", run: h264::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "h265", run: h265::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "hap", run: hap::run, memory: |d| 512 * 1024 + 2048 * d.len() },
+    Target { name: "hds", run: hds::run, memory: |d| 96 * 1024 + 64 * d.len() },
     Target { name: "http", run: http::run, memory: |d| 32 * 1024 + 64 * d.len() },
     Target { name: "jpeg", run: jpeg::run, memory: |_| 4096 },
     Target { name: "json", run: json::run, memory: |d| 8 * 1024 + 300 * d.len() },

@@ -10,6 +10,7 @@ use crate::net::clock;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json::Writer;
 use crate::net::mask::mask_url;
+use crate::net::quoted::Quoted;
 use crate::net::users::{Role, User};
 use crate::stream::{Join, Outlet, Peer, SourceSpec, Speaker, Stream, Track, Viewer};
 use std::rc::Rc;
@@ -35,7 +36,7 @@ pub fn routes(routes: &Routes) {
 }
 
 fn not_found(name: &str) -> Response {
-    Response::error(404, &format!("stream not found: {name:?}"))
+    Response::error(404, &format!("stream not found: {}", Quoted(name)))
 }
 
 fn mask(program: &Program, text: &str) -> String {

@@ -4,7 +4,8 @@
 //! ```text
 //! sources  which texts there are, in which order they override each other
 //! text     ${NAME} is replaced, places lead back to what was written
-//! yaml     text to a bounded tree with places
+//! yaml     text to a bounded tree with places (yaml_read: lists and maps, yaml_flow: those in
+//!          brackets, yaml_scalar: single values)
 //! sections each key once: name, type, default, bounds, help (through keys::section!)
 //! values   one value by its key's type          read    the tree by the tables: Config and problems
 //! diff     what a reload changes                guard   what the API may not write
@@ -31,6 +32,9 @@ pub mod text;
 pub mod values;
 pub mod write;
 pub mod yaml;
+mod yaml_flow;
+mod yaml_read;
+mod yaml_scalar;
 
 pub use read::read;
 pub use sections::{Api, App, Ctl, Echo, Exec, Homekit, Log, Mdns, Memory, Rtsp, UserRow};

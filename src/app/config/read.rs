@@ -11,6 +11,7 @@ use super::values::{self, MAX_TEXT, Refused};
 use super::yaml::{Entry, Node, Value};
 use super::{Config, Fault, Place, Problem, Severity, Source, Stream};
 use crate::net::mask::{Secrets, is_secret_name};
+use crate::net::quoted::Quoted;
 
 /// Most streams.
 pub const MAX_STREAMS: usize = 128;
@@ -232,13 +233,7 @@ impl Reader<'_> {
                 self.lacking.push((format!("module {name}"), item.at.clone()));
             } else {
                 let meant = nearest(name, modules.iter().chain(sections::MODULES).copied());
-                self.unknown(
-                    "module",
-                    &format!("app.modules: \"{}\"", name.escape_debug()),
-                    name,
-                    &item.at,
-                    meant,
-                );
+                self.unknown("module", &format!("app.modules: {}", Quoted(name)), name, &item.at, meant);
             }
         }
     }
@@ -437,13 +432,19 @@ impl Reader<'_> {
         }
         for entry in node.entries() {
             let path = format!("homekit.{}", entry.key);
-            if !streams.iter().any(|s| s.name == entry.key) {
+            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
+            let row = Homekit::from_values(row);
+            // a bridge is no stream: those behind it are
+            if row.streams.is_empty() && !streams.iter().any(|s| s.name == entry.key) {
                 let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
                 self.unknown("stream", &path, &entry.key, &entry.at, meant);
                 continue;
             }
-            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
-            out.push((entry.key.clone(), Homekit::from_values(row)));
+            for name in row.streams.iter().filter(|name| !streams.iter().any(|s| s.name == **name)) {
+                let meant = nearest(name, streams.iter().map(|s| s.name.as_str()));
+                self.unknown("stream", &format!("{path}.streams"), name, &entry.at, meant);
+            }
+            out.push((entry.key.clone(), row));
         }
         out
     }

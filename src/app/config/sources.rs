@@ -4,6 +4,7 @@
 //! the camera starts with what is sound. It reads files and writes none.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use crate::net::quoted::io_error;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -157,13 +158,10 @@ fn parse(text: &Text, problems: &mut Vec<Problem>) -> Option<Node> {
     match yaml::parse(text) {
         Ok(document) => {
             for twice in document.duplicates {
+                let path: String = twice.path.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
                 problems.push(Problem {
                     severity: Severity::Error,
-                    sentence: format!(
-                        "{} stands twice, first at {}; the first stays",
-                        twice.path.escape_debug(),
-                        twice.first
-                    ),
+                    sentence: format!("{path} stands twice, first at {}; the first stays", twice.first),
                     place: twice.second,
                 });
             }
@@ -210,13 +208,13 @@ fn read_file(name: &Rc<str>, may_lack: bool, problems: &mut Vec<Problem>) -> Opt
 
 /// Reads a file of bounded size as text.
 pub fn read_text(path: &Path) -> std::io::Result<String> {
-    use std::io::{Error, ErrorKind};
+    use std::io::ErrorKind;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BYTES {
-        return Err(Error::new(ErrorKind::InvalidData, "it is larger than 256 KiB"));
+        return Err(io_error(ErrorKind::InvalidData, "it is larger than 256 KiB"));
     }
-    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| io_error(ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
 /// Lays `over` on `base`: maps key by key, everything else whole.

@@ -12,14 +12,17 @@ use super::api::Routes;
 use super::config::{Config, Homekit as Row};
 use super::program::{Program, Service};
 use super::state;
-use crate::homekit::accessory::{Accessory, Camera, Settings, Value, Viewer};
-use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
+use crate::homekit::accessory::{AID, Accessory, Camera, Member, Settings, Value, Viewer};
+use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected, Size};
+use crate::homekit::crypto::Key;
 use crate::homekit::database::{Shape, iid, kind};
+use crate::homekit::hds::server::DataStreams;
 use crate::homekit::live::{self, Desk, Live};
 use crate::homekit::pairing::book::VERSION;
 use crate::homekit::payload;
 use crate::homekit::qr::Qr;
-use crate::homekit::server::{Behind, Listening, Server, Store};
+use crate::homekit::recording::{PREBUFFER, Recording};
+use crate::homekit::server::{Annex, Behind, Listening, Server, Snapshots, Store, random};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
 use crate::net::socket::Listener;
@@ -27,8 +30,8 @@ use crate::net::worker::Worker;
 use crate::stream::{Hall, Local, Off};
 use async_task::Task;
 use std::cell::{Cell, RefCell};
+use std::fmt::Write;
 use std::future::ready;
-use std::io::Write;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -38,36 +41,75 @@ const LAST: Duration = Duration::from_secs(5);
 /// Bytes of a text that an accessory shows.
 const LONGEST: usize = 64;
 
-/// A stream that is an accessory.
+/// An accessory at its port: a stream, or a bridge with several behind it.
 pub(super) struct Home {
-    stream: String,
+    /// The stream's name, or the bridge's.
+    name: String,
     port: u16,
     server: Rc<Server>,
+    /// The streams: one with the accessory's own number, or those behind the bridge.
+    units: Vec<Unit>,
     /// The name of its book.
     book: String,
     store: Option<state::Store>,
     slow: Rc<Worker>,
-    lid: Rc<Lid>,
     _listening: Listening,
+}
+
+/// A stream that is an accessory, by itself or behind a bridge.
+struct Unit {
+    aid: u32,
+    stream: String,
+    /// The name of its book.
+    book: String,
+    lid: Rc<Lid>,
+    recorder: Option<Recorder>,
+}
+
+/// What serves recordings to hubs.
+#[derive(Clone)]
+struct Recorder {
+    recording: Rc<Recording>,
+    streams: Rc<DataStreams>,
+}
+
+/// What a unit consists of before it is served.
+struct Parts {
+    unit: Unit,
+    accessory: Accessory,
+    eye: Eye,
+    live: Rc<Live>,
+    store: Rc<dyn Store>,
+    snapshots: Rc<dyn Snapshots>,
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
         // what the worker has not written yet is written now, for the program may be about to end; and
         // after what waits there already
-        let bytes = self.server.stop();
-        self.lid.shut(false);
+        let mut books = vec![(std::mem::take(&mut self.book), self.server.stop())];
+        for unit in &self.units {
+            if let Some(recorder) = &unit.recorder {
+                recorder.streams.stop();
+            }
+            unit.lid.shut(false);
+        }
+        for (aid, book) in self.server.books() {
+            let unit = self.units.iter().find(|unit| unit.aid == aid);
+            books.extend(unit.map(|unit| (unit.book.clone(), book)));
+        }
         let Some(store) = self.store.take() else { return };
         let (done, written) = std::sync::mpsc::channel();
-        let name = std::mem::take(&mut self.book);
         let last = self.slow.run(move || {
-            if let Err(e) = store.write(&name, VERSION, &bytes) {
-                log::error!(target: "homekit", "{e}");
+            for (name, bytes) in books {
+                if let Err(e) = store.write(&name, VERSION, &bytes) {
+                    log::error!(target: "homekit", "{e}");
+                }
             }
             let _ = done.send(());
         });
         if written.recv_timeout(LAST).is_err() {
-            log::error!(target: "homekit", "{}: the last changes may not have been kept", self.stream);
+            log::error!(target: "homekit", "{}: the last changes may not have been kept", self.name);
         }
         drop(last);
     }
@@ -85,7 +127,12 @@ impl Home {
     fn card(&self) -> String {
         let code = self.server.accessory().book.identity.code;
         let qr = Qr::new(&self.uri()).map(|qr| qr.text()).unwrap_or_default();
-        format!("  HomeKit {}: setup code {code}\n{qr}", self.stream)
+        format!("  HomeKit {}: setup code {code}\n{qr}", self.name)
+    }
+
+    /// The unit of that stream.
+    fn unit(&self, stream: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.stream == stream)
     }
 }
 
@@ -99,6 +146,8 @@ pub struct Homekit {
     ear: RefCell<Option<Task<()>>>,
     /// Says whose motion is of use.
     watch: RefCell<Option<Task<()>>>,
+    /// What was to run when it was started.
+    wanted: RefCell<Vec<String>>,
     routes: RefCell<Option<Routes>>,
 }
 
@@ -130,7 +179,8 @@ impl Service for Homekit {
                 None
             }
         };
-        for (stream, row) in &config.homekit {
+        self.wanted.replace(heads(config).map(|(name, _)| name.clone()).collect());
+        for (stream, row) in heads(config) {
             let part = format!("homekit.{stream}");
             if let Some(why) = config.fault(&part) {
                 program.fault("homekit", why.to_owned());
@@ -156,9 +206,8 @@ impl Service for Homekit {
 
     fn set(&self, config: &Config) {
         // a stream has gone or come
-        let wanted = config.homekit.iter().map(|(name, _)| name);
-        self.homes.borrow().iter().for_each(|home| home.lid.follow());
-        let same = self.homes.borrow().iter().map(|h| &h.stream).eq(wanted);
+        let same = self.wanted.borrow().iter().eq(heads(config).map(|(name, _)| name));
+        self.homes.borrow().iter().flat_map(|home| &home.units).for_each(|unit| unit.lid.follow());
         let program = self.program.borrow().upgrade();
         if let (false, Some(program)) = (same, program) {
             self.start(&program, config);
@@ -187,85 +236,142 @@ impl Service for Homekit {
 }
 
 impl Homekit {
-    fn open(
+    /// A stream as an accessory: its book, what stands behind it, where both are kept.
+    fn parts(
         &self,
         program: &Rc<Program>,
-        config: &Config,
-        stream: &str,
-        row: &Row,
-        store: Option<state::Store>,
-    ) -> Result<Home, String> {
+        (aid, stream, row): (u32, &str, &Row),
+        store: Option<&state::Store>,
+    ) -> Result<Parts, String> {
         let category = category(&row.category_id)?;
         let name = book::name(stream);
-        let (mut book, told) = book::open(store.as_ref(), &name, stream, row)?;
+        let (book, told) = book::open(store, &name, stream, row)?;
         if let Some(sentence) = told {
             program.fault("homekit", format!("homekit.{stream}: {sentence}"));
         }
         let settings = settings(stream, row, category, &book.identity.device_id);
-        if row.hksv {
-            log::warn!(target: "homekit", "homekit.{stream}.hksv: recordings are announced and not served yet");
-        }
-        // any port, and that is best the one where controllers have found it before
-        let again = Some(book.port).filter(|&port| row.port == 0 && port != 0);
-        let again = again.and_then(|port| Listener::tcp(&format!(":{port}")).ok());
-        let listener = again.map_or_else(|| Listener::tcp(&format!(":{}", row.port)), Ok);
-        let listener = listener.map_err(|e| format!("port {}: {e}", row.port))?;
-        let port = listener.local_address().map_or(row.port, |a| a.port());
-        book.port = port;
-        let kept: Rc<dyn Store> = match &store {
-            Some(store) => {
-                Rc::new(Shelf { store: store.clone(), name: name.clone(), slow: program.slow.clone() })
-            }
-            None => Rc::new(Nowhere),
-        };
         let mut streams = vec![stream.to_owned()];
         streams.extend(row.sub_streams.iter().cloned());
         let lid = Lid::new(&program.hall, &streams, row.third_party);
+        let snapshots = picture::pictures(program.hall.clone(), &streams);
         let options = live::Options { streams, half_duplex: row.half_duplex };
         let live = Live::new(&program.hall, options, self.desk.clone());
+        let recorder = row.hksv.then(|| {
+            let recording = Recording::new(&program.hall, stream);
+            let streams = DataStreams::new(program.executor.clone(), Rc::new(recording.clone()));
+            Recorder { recording, streams }
+        });
         let mut eye = Eye {
             bus: program.bus.clone(),
             stream: stream.into(),
             live: live.clone(),
             sound: Sound::default(),
             lid: lid.clone(),
+            recorder: recorder.clone(),
         };
         let mut accessory = Accessory::new(settings, book);
         accessory.not_saved();
         if program.bus.is_on(stream, What::Privacy(true)) {
             accessory.set_disabled(true, &mut eye);
         }
-        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT] {
+        for iid in [MICROPHONE, SPEAKER, LOUDNESS, SIGHT].into_iter().chain(Recording::IIDS) {
             accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
         }
-        let behind = Behind {
-            camera: Box::new(eye),
-            store: kept,
-            snapshots: picture::pictures(program.hall.clone(), stream),
-        };
-        let server = Server::new(program.executor.clone(), program.slow.clone(), accessory, behind);
-        let told = Rc::downgrade(&server);
-        live.on_end(Rc::new(move |viewer| {
-            if let Some(server) = told.upgrade() {
-                server.live_ended(viewer);
+        let store = shelf(program, store, &name);
+        let unit = Unit { aid, stream: stream.to_owned(), book: name, lid, recorder };
+        Ok(Parts { unit, accessory, eye, live, store, snapshots })
+    }
+
+    fn open(
+        &self,
+        program: &Rc<Program>,
+        config: &Config,
+        name: &str,
+        row: &Row,
+        store: Option<state::Store>,
+    ) -> Result<Home, String> {
+        let (mut units, mut lives, mut annexes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut accessory, behind) = if is_bridge(row) {
+            let (book, told) = book::open(store.as_ref(), &book::name(name), name, row)?;
+            if let Some(sentence) = told {
+                program.fault("homekit", format!("homekit.{name}: {sentence}"));
             }
-        }));
+            let mut members = Vec::new();
+            for stream in &row.streams {
+                let own = config.homekit.iter().find(|(of, _)| of == stream).map(|(_, row)| row.clone());
+                let aid = Member::number(stream);
+                let parts = match config.stream(stream) {
+                    Some(_) => self.parts(program, (aid, stream, &own.unwrap_or_default()), store.as_ref()),
+                    None => Err("there is no such stream".to_owned()),
+                };
+                match parts {
+                    Ok(Parts { unit, accessory, eye, live, store, snapshots }) => {
+                        units.push(unit);
+                        lives.push((aid, live));
+                        annexes.push(Annex { aid, store, snapshots });
+                        members.push(Member { aid, accessory, camera: Box::new(eye) });
+                    }
+                    Err(why) => program.fault("homekit", format!("homekit.{name}.streams: {stream}: {why}")),
+                }
+            }
+            let mut settings = settings(name, row, 2, &book.identity.device_id);
+            settings.shape = Shape { hardware_revision: settings.shape.hardware_revision, ..Shape::BRIDGE };
+            let store = shelf(program, store.as_ref(), &book::name(name));
+            let behind = Behind { camera: Box::new(()), store, snapshots: Rc::new(()) };
+            (Accessory::bridge(settings, book, members), behind)
+        } else {
+            let Parts { unit, accessory, eye, live, store, snapshots } =
+                self.parts(program, (AID, name, row), store.as_ref())?;
+            units.push(unit);
+            lives.push((AID, live));
+            (accessory, Behind { camera: Box::new(eye), store, snapshots })
+        };
+        // any port, and that is best the one where controllers have found it before
+        let again = Some(accessory.book.port).filter(|&port| row.port == 0 && port != 0);
+        let again = again.and_then(|port| Listener::tcp(&format!(":{port}")).ok());
+        let listener = again.map_or_else(|| Listener::tcp(&format!(":{}", row.port)), Ok);
+        let listener = listener.map_err(|e| format!("port {}: {e}", row.port))?;
+        let port = listener.local_address().map_or(row.port, |a| a.port());
+        accessory.book.port = port;
+        accessory.not_saved();
+        let slow = program.slow.clone();
+        let server = Server::bridge(program.executor.clone(), slow.clone(), accessory, behind, annexes);
+        for (aid, live) in lives {
+            let told = Rc::downgrade(&server);
+            live.on_end(Rc::new(move |viewer| {
+                if let Some(server) = told.upgrade() {
+                    server.live_ended(aid, viewer);
+                }
+            }));
+        }
         let listening = server.serve(listener);
         if let Err(e) = server.announce(&program.discovery.responder(program, config), port) {
-            program.fault("homekit", format!("homekit.{stream}: it cannot be found: {e}"));
+            program.fault("homekit", format!("homekit.{name}: it cannot be found: {e}"));
         }
-        program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {stream}"));
-        let slow = program.slow.clone();
-        Ok(Home {
-            stream: stream.to_owned(),
-            port,
-            server,
-            book: name,
-            store,
-            slow,
-            lid,
-            _listening: listening,
-        })
+        program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {name}"));
+        let (name, book) = (name.to_owned(), book::name(name));
+        Ok(Home { name, port, server, units, book, store, slow, _listening: listening })
+    }
+}
+
+/// Whether others are behind it; what only calls itself a bridge is a stream.
+fn is_bridge(row: &Row) -> bool {
+    !row.streams.is_empty()
+}
+
+/// What has a port of its own: bridges, and streams that are behind none.
+fn heads(config: &Config) -> impl Iterator<Item = &(String, Row)> {
+    let behind = |name: &String| config.homekit.iter().any(|(_, row)| row.streams.contains(name));
+    config.homekit.iter().filter(move |(name, row)| is_bridge(row) || !behind(name))
+}
+
+/// Where a book is kept.
+fn shelf(program: &Program, store: Option<&state::Store>, name: &str) -> Rc<dyn Store> {
+    match store {
+        Some(store) => {
+            Rc::new(Shelf { store: store.clone(), name: name.to_owned(), slow: program.slow.clone() })
+        }
+        None => Rc::new(Nowhere),
     }
 }
 
@@ -312,21 +418,31 @@ fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings 
         hardware: (!row.hardware.is_empty()).then(|| row.hardware.clone()),
         category,
         shape,
-        sizes: SIZES.to_vec(),
-        prebuffer_ms: 4000,
+        sizes: SIZES
+            .map(|s| if row.upright { Size { width: s.height, height: s.width, ..s } } else { s })
+            .to_vec(),
+        prebuffer_ms: PREBUFFER.as_millis() as u32,
         third_party: row.third_party,
     }
 }
 
 /// What happens to the camera, for those accessories that are it.
 fn hear(homes: &RefCell<Vec<Home>>, event: &Event) {
-    for home in homes.borrow().iter().filter(|h| event.stream.is_empty() || *h.stream == *event.stream) {
-        match event.what {
-            What::Motion(on) => home.server.motion(on),
-            What::Doorbell => home.server.press(),
-            What::Privacy(on) => home.server.disable(on),
-            What::Light(on) => home.server.set(iid::OPERATING + 4, Value::Bool(on)),
-            What::Night(on) => home.server.set(iid::OPERATING + 5, Value::Bool(on)),
+    for home in homes.borrow().iter() {
+        for unit in home.units.iter().filter(|u| event.stream.is_empty() || *u.stream == *event.stream) {
+            let (server, aid) = (&home.server, unit.aid);
+            match event.what {
+                What::Motion(on) => {
+                    if let Some(recorder) = &unit.recorder {
+                        recorder.recording.motion(on);
+                    }
+                    server.motion(aid, on);
+                }
+                What::Doorbell => server.press(aid),
+                What::Privacy(on) => server.disable(aid, on),
+                What::Light(on) => server.set(aid, iid::OPERATING + 4, Value::Bool(on)),
+                What::Night(on) => server.set(aid, iid::OPERATING + 5, Value::Bool(on)),
+            }
         }
     }
 }
@@ -338,6 +454,7 @@ struct Eye {
     live: Rc<Live>,
     sound: Sound,
     lid: Rc<Lid>,
+    recorder: Option<Recorder>,
 }
 
 /// What the switch of the Home app shuts beside HomeKit: nothing, or the stream for everybody.
@@ -401,11 +518,26 @@ impl Camera for Eye {
         self.live.end(viewer);
     }
 
+    fn data_stream(&mut self, connection: u32, shared: &Key, salt: &[u8; 32]) -> Result<(u16, Key), bool> {
+        let recorder = self.recorder.as_ref().ok_or(false)?;
+        let mut ours = [0; 32];
+        random(&mut ours);
+        let port = recorder.streams.expect(connection, shared, salt, &ours)?;
+        Ok((port, ours))
+    }
+
     fn closed(&mut self, connection: u32) {
         self.live.closed(connection);
+        if let Some(recorder) = &self.recorder {
+            recorder.streams.closed(connection);
+        }
     }
 
     fn changed(&mut self, iid: u16, what: u16, value: &Value) {
+        // before the lid is shut: a recording that is not allowed any more has not lost its source
+        if let Some(recorder) = &self.recorder {
+            recorder.recording.set(iid, value);
+        }
         match (iid, what, value) {
             (MICROPHONE, _, _) => self.live.set_microphone(value.is_on()),
             (SIGHT, _, _) => self.lid.shut(!value.is_on()),

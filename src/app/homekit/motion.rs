@@ -12,12 +12,19 @@ use std::time::Duration;
 /// How often it is asked whether somebody has paired or switched.
 const OFTEN: Duration = Duration::from_secs(5);
 
-/// Whether the accessory's motion is of use to anybody.
-fn is_wanted(home: &Home) -> bool {
+/// The streams of an accessory whose motion is of use to anybody.
+fn wanted(home: &Home, out: &mut Vec<String>) {
     let accessory = home.server.accessory();
-    // a camera without recording has no switch: it is on
-    let on = accessory.value(iid::OPERATING + 1).is_none_or(|value| value.is_on());
-    accessory.book.is_paired() && on
+    if !accessory.book.is_paired() {
+        return;
+    }
+    for unit in &home.units {
+        // a camera without recording has no switch: it is on
+        let switch = accessory.at(unit.aid).and_then(|own| own.value(iid::OPERATING + 1));
+        if switch.is_none_or(|value| value.is_on()) {
+            out.push(unit.stream.clone());
+        }
+    }
 }
 
 /// Keeps what is wanted up to date, as long as there are accessories.

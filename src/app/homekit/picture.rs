@@ -1,8 +1,10 @@
-//! Pictures for the tiles of the Home app: the stream's own JPEG, one for all who ask within a second,
-//! and the last good one where the source has none just now.
+//! Pictures for the tiles of the Home app: a JPEG of the stream's own, of its sub stream's where that
+//! suits the size better; one for all who ask within a second, and the last good one where there is
+//! none just now. Nothing is decoded here: the size is the source's.
 
 use crate::homekit::server::Snapshots;
 use crate::homekit::session::Snapshot;
+use crate::media::jpeg::JpegInfo;
 use crate::net::reactor::Timer;
 use crate::stream::{Hall, Local};
 use futures_lite::future::or;
@@ -14,27 +16,36 @@ use std::time::{Duration, Instant};
 
 /// How long one picture serves all.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long the source may take: the Home app gives up after eight seconds.
+/// How long the sources may take together: the Home app gives up after eight seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How old the last good one may be.
 const OLD: Duration = Duration::from_secs(600);
+/// A stream that had no picture is not asked again before, unless there is no other.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// A stream's last picture.
+#[derive(Clone, Default)]
+struct Shot {
+    tried: Option<Instant>,
+    last: Option<(Instant, Rc<[u8]>)>,
+    size: Option<(u16, u16)>,
+}
 
 struct Pictures {
     hall: Rc<Hall>,
-    stream: String,
-    last: RefCell<Option<(Instant, Rc<[u8]>)>>,
-    tried: Cell<Option<Instant>>,
+    /// The stream, and others with the same picture in other sizes.
+    streams: Vec<String>,
+    shots: RefCell<Vec<Shot>>,
     busy: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
 
-/// The pictures of a stream.
-pub fn pictures(hall: Rc<Hall>, stream: &str) -> Rc<dyn Snapshots> {
+/// The pictures of a stream, the first of these, and of those that show the same.
+pub fn pictures(hall: Rc<Hall>, streams: &[String]) -> Rc<dyn Snapshots> {
     Rc::new(Album(Rc::new(Pictures {
         hall,
-        stream: stream.to_owned(),
-        last: RefCell::default(),
-        tried: Cell::default(),
+        streams: streams.to_vec(),
+        shots: RefCell::new(vec![Shot::default(); streams.len()]),
         busy: Cell::default(),
         waiting: RefCell::default(),
     })))
@@ -43,9 +54,9 @@ pub fn pictures(hall: Rc<Hall>, stream: &str) -> Rc<dyn Snapshots> {
 struct Album(Rc<Pictures>);
 
 impl Snapshots for Album {
-    fn take(&self, _: Snapshot) -> Local<Option<Rc<[u8]>>> {
+    fn take(&self, wanted: Snapshot) -> Local<Option<Rc<[u8]>>> {
         let pictures = self.0.clone();
-        Box::pin(async move { pictures.take().await })
+        Box::pin(async move { pictures.take((wanted.width, wanted.height)).await })
     }
 }
 
@@ -60,8 +71,17 @@ impl Drop for Taking<'_> {
     }
 }
 
+/// Which of some sizes suits best: the largest that is not too large, else the smallest.
+fn best(sizes: &[Option<(u16, u16)>], (width, height): (u16, u16)) -> Option<(usize, bool)> {
+    let known = || sizes.iter().enumerate().filter_map(|(at, size)| Some((at, (*size)?)));
+    let area = |(_, (w, h)): &(usize, (u16, u16))| u32::from(*w) * u32::from(*h);
+    let fits = known().filter(|(_, (w, h))| *w <= width && *h <= height).max_by_key(area);
+    let fits = fits.map(|(at, _)| (at, true));
+    fits.or_else(|| known().min_by_key(area).map(|(at, _)| (at, false)))
+}
+
 impl Pictures {
-    async fn take(&self) -> Option<Rc<[u8]>> {
+    async fn take(&self, wanted: (u16, u16)) -> Option<Rc<[u8]>> {
         poll_fn(|cx| {
             if !self.busy.get() {
                 return Poll::Ready(());
@@ -70,25 +90,72 @@ impl Pictures {
             Poll::Pending
         })
         .await;
-        if self.tried.get().is_none_or(|tried| tried.elapsed() >= FRESH) {
-            self.busy.set(true);
-            let taking = Taking(self);
-            let picture = match self.hall.get(&self.stream) {
-                Some(stream) => or(async { stream.jpeg().await.ok() }, late()).await,
-                None => None,
+        self.busy.set(true);
+        let taking = Taking(self);
+        or(self.look(wanted), late()).await;
+        drop(taking);
+        let shots = self.shots.borrow();
+        let sizes: Vec<_> = shots.iter().map(|shot| shot.size).collect();
+        let last = best(&sizes, wanted).and_then(|(at, _)| shots.get(at)?.last.as_ref());
+        last.filter(|(at, _)| at.elapsed() < OLD).map(|(_, jpeg)| jpeg.clone())
+    }
+
+    /// Has the picture taken that suits; what nobody knows of the others' sizes is found out only where
+    /// the stream's own is too large.
+    async fn look(&self, wanted: (u16, u16)) {
+        for _ in 0..=self.streams.len() {
+            let (at, stale) = {
+                let shots = self.shots.borrow();
+                let sizes: Vec<_> = shots.iter().map(|shot| shot.size).collect();
+                let due = |shot: &Shot| shot.tried.is_none_or(|at| at.elapsed() >= AGAIN);
+                let unknown = shots.iter().position(|shot| shot.size.is_none() && due(shot));
+                let at = match (best(&sizes, wanted), unknown) {
+                    (Some((at, true)), _) | (Some((at, false)), None) => at,
+                    (_, Some(unknown)) => unknown,
+                    (None, None) => 0,
+                };
+                (at, shots.get(at).is_some_and(|s| s.tried.is_none_or(|at| at.elapsed() >= FRESH)))
             };
-            if let Some(jpeg) = picture {
-                self.last.replace(Some((Instant::now(), jpeg.into())));
+            if !stale {
+                return;
             }
-            self.tried.set(Some(Instant::now()));
-            drop(taking);
+            self.shoot(at).await;
         }
-        let last = self.last.borrow();
-        last.as_ref().filter(|(at, _)| at.elapsed() < OLD).map(|(_, jpeg)| jpeg.clone())
+    }
+
+    async fn shoot(&self, at: usize) {
+        let stream = self.streams.get(at).and_then(|name| self.hall.get(name));
+        // one that never answers is not asked first for ever
+        if let Some(shot) = self.shots.borrow_mut().get_mut(at) {
+            shot.tried = Some(Instant::now());
+        }
+        let taken = match stream {
+            Some(stream) => stream.jpeg().await.ok(),
+            None => None,
+        };
+        let Some(jpeg) = taken else { return };
+        let size = JpegInfo::parse(&jpeg).ok().map(|info| (info.width, info.height));
+        if let Some(shot) = self.shots.borrow_mut().get_mut(at) {
+            *shot = Shot { tried: Some(Instant::now()), last: Some((Instant::now(), jpeg.into())), size };
+        }
     }
 }
 
-async fn late() -> Option<Vec<u8>> {
+async fn late() {
     Timer::after(PATIENCE).await;
-    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_suits_the_tile() {
+        let sizes = [Some((1920, 1080)), None, Some((640, 360))];
+        assert_eq!(best(&sizes, (1920, 1080)), Some((0, true)));
+        assert_eq!(best(&sizes, (1280, 720)), Some((2, true)));
+        assert_eq!(best(&sizes, (640, 480)), Some((2, true)));
+        assert_eq!(best(&sizes, (320, 240)), Some((2, false)));
+        assert_eq!(best(&[None, None], (320, 240)), None);
+    }
 }

@@ -1,9 +1,10 @@
 //! `/api/homekit`: the accessories, in the predecessor's shape, with what an owner needs to pair one;
 //! the QR code as a picture; the bell.
 
-use super::Home;
+use super::{Home, Unit};
 use crate::app::api::Routes;
 use crate::app::program::Program;
+use crate::homekit::accessory::{AID, Accessory};
 use crate::homekit::database::iid;
 use crate::homekit::qr::Qr;
 use crate::motion::What;
@@ -44,19 +45,56 @@ pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
             })
         }
     });
+    for method in [Method::Post, Method::Delete, Method::Get] {
+        let all = homes.clone();
+        routes.on(method, "/api/homekit/motion", Access::Role(Role::View), move |program, r| {
+            let homes = all.clone();
+            async move {
+                let role = if method == Method::Get { Role::View } else { Role::Control };
+                let mut name = None;
+                let answer = one(&homes, &r, role, |home| {
+                    let stream = request_stream(&r, home);
+                    let (unit, accessory) = (home.unit(stream), home.server.accessory());
+                    let Some(own) = unit.and_then(|u| accessory.at(u.aid)) else {
+                        return Response::error(
+                            404,
+                            "a bridge sees nothing itself: id: expected a stream behind it",
+                        );
+                    };
+                    let moving = own.value(iid::MOTION + 1).is_some_and(|v| v.is_on());
+                    name = Some(stream.to_owned());
+                    match method {
+                        Method::Get => Response::json(format!("{{\"motion\":{moving}}}")),
+                        _ => Response::text("OK"),
+                    }
+                });
+                // all who listen hear it, and the accessory among them
+                match name.filter(|_| method != Method::Get) {
+                    Some(name) => match program.post(Some(&name), What::Motion(method == Method::Post)) {
+                        Ok(()) => answer,
+                        Err(sentence) => Response::error(404, &sentence),
+                    },
+                    None => answer,
+                }
+            }
+        });
+    }
     let all = homes.clone();
     routes.on(Method::Post, "/api/homekit/doorbell", Access::Role(Role::Control), move |program, r| {
         let homes = all.clone();
         async move {
             let mut name = None;
             let answer = one(&homes, &r, Role::Control, |home| {
-                if !home.server.accessory().settings.shape.doorbell {
+                let stream = request_stream(&r, home);
+                let unit = home.unit(stream);
+                let accessory = home.server.accessory();
+                if !unit.and_then(|u| accessory.at(u.aid)).is_some_and(|a| a.settings.shape.doorbell) {
                     return Response::error(
                         400,
                         "this accessory has no bell: category_id: doorbell makes one",
                     );
                 }
-                name = Some(home.stream.clone());
+                name = Some(stream.to_owned());
                 Response::text("OK")
             });
             // all who listen hear it, and the accessory among them
@@ -77,10 +115,15 @@ fn one(homes: &Homes, request: &Request, role: Role, act: impl FnOnce(&Home) -> 
     if let Some(refusal) = request.refuse(role, id) {
         return refusal;
     }
-    match homes.borrow().iter().find(|h| h.stream == id) {
+    match homes.borrow().iter().find(|h| h.name == id || h.unit(id).is_some()) {
         Some(home) => act(home),
         None => Response::error(404, &format!("no accessory is called {id:?}")),
     }
+}
+
+/// The stream that is asked for: of a bridge one behind it.
+fn request_stream<'a>(request: &'a Request, home: &'a Home) -> &'a str {
+    request.query("id").or(request.query("src")).unwrap_or(&home.name)
 }
 
 fn get(homes: &Homes, request: &Request) -> Response {
@@ -92,8 +135,8 @@ fn get(homes: &Homes, request: &Request) -> Response {
         });
     }
     w.begin_object();
-    for home in homes.borrow().iter().filter(|h| request.user.may(Role::View, Some(&h.stream))) {
-        w.key(&home.stream);
+    for home in homes.borrow().iter().filter(|h| request.user.may(Role::View, Some(&h.name))) {
+        w.key(&home.name);
         write(&mut w, home, request);
     }
     w.end_object();
@@ -110,44 +153,81 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
     w.key("config_number").uint(u64::from(book.config_number));
     w.key("port").uint(u64::from(home.port));
     w.key("paired").uint(book.pairings.len() as u64);
+    w.key("streams").begin_array();
+    for unit in &home.units {
+        w.string(&unit.stream);
+    }
+    w.end_array();
     w.key("connections").begin_array();
     for (remote, controller) in home.server.connections() {
         w.begin_object().key("remote_addr").string(&remote).key("controller").bool(controller).end_object();
     }
     w.end_array();
-    if !book.is_paired() && request.user.may(Role::Admin, Some(&home.stream)) {
+    if !book.is_paired() && request.user.may(Role::Admin, Some(&home.name)) {
         w.key("setup_code").string(&book.identity.code.to_string());
         w.key("setup_id").string(&String::from_utf8_lossy(&book.identity.setup_id));
         w.key("setup_uri").string(&home.uri());
     }
     w.key("missing").begin_array();
-    for sentence in missing(&accessory) {
-        w.string(sentence);
+    let mut sentences = Vec::new();
+    if !book.is_paired() {
+        sentences.push("it is not paired".to_owned());
+    } else if home.server.stats().controllers == 0 {
+        sentences.push("no controller is connected: a hub has to be in the network".to_owned());
+    }
+    for unit in &home.units {
+        for sentence in accessory.at(unit.aid).map(|own| missing(own, unit)).unwrap_or_default() {
+            // behind a bridge it has to be said of whom
+            match unit.aid {
+                AID => sentences.push(sentence),
+                _ => sentences.push([&unit.stream, ": ", &sentence].concat()),
+            }
+        }
+    }
+    for sentence in sentences {
+        w.string(&sentence);
     }
     w.end_array();
+    w.key("recordings").begin_object();
+    for unit in &home.units {
+        let Some(recorder) = &unit.recorder else { continue };
+        let (recording, streams) = (&recorder.recording, recorder.streams.stats());
+        let stats = recording.stats();
+        w.key(&unit.stream).begin_object();
+        w.key("armed").bool(recording.is_armed());
+        w.key("recording").bool(recording.is_recording());
+        w.key("opened").uint(stats.opened);
+        w.key("refused").uint(stats.refused);
+        w.key("fragments").uint(stats.fragments);
+        w.key("connections").uint(streams.connections as u64);
+        w.key("stuck").uint(streams.stuck);
+        w.end_object();
+    }
+    w.end_object();
     w.end_object();
 }
 
 /// What is still to be done until a clip can be recorded.
-fn missing(accessory: &crate::homekit::accessory::Accessory) -> Vec<&'static str> {
+fn missing(accessory: &Accessory, unit: &Unit) -> Vec<String> {
     let is_on = |iid| accessory.value(iid).is_some_and(|v| v.is_on());
-    let mut out = Vec::new();
-    if !accessory.settings.shape.recording {
-        out.push("hksv is off in the configuration");
-    } else {
-        out.push("this build announces recordings and does not serve them yet");
-        if accessory.value(iid::RECORDING + 5).is_none() {
-            out.push("no hub has chosen how to record");
-        }
-        if !is_on(iid::RECORDING + 1) {
-            out.push("recording is not allowed in the Home app");
-        }
-        if !is_on(iid::OPERATING + 1) {
-            out.push("the camera is switched off in the Home app");
-        }
-    }
-    if !accessory.book.is_paired() {
-        out.push("it is not paired");
-    }
+    let Some(recorder) = &unit.recorder else { return vec!["hksv is off in the configuration".to_owned()] };
+    let offered = accessory.settings.sizes.iter().any(|size| size.height > size.width);
+    let upright = recorder.recording.is_upright();
+    let checks = [
+        (
+            accessory.value(iid::RECORDING + 5).is_none(),
+            "no hub has chosen how to record: choose Stream & Allow Recording in the Home app",
+        ),
+        (!is_on(iid::RECORDING + 1), "recording is not allowed in the Home app"),
+        (!is_on(iid::OPERATING + 1), "the camera is switched off in the Home app"),
+        (is_on(iid::OPERATING + 7), "the camera is switched off by somebody who stands before it"),
+        (
+            upright.is_some_and(|upright| upright != offered),
+            "hubs refuse pictures that do not stand as they were told: set or remove upright: true",
+        ),
+    ];
+    let mut out: Vec<String> =
+        checks.into_iter().filter(|(is, _)| *is).map(|(_, sentence)| sentence.to_owned()).collect();
+    out.extend(recorder.recording.trouble().map(|why| ["nothing can be recorded: ", &why].concat()));
     out
 }

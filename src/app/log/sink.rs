@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::line::{Format, Line};
+use crate::net::process::standard;
 
 /// A log file's largest size, twice: itself and the one before it (`.1`).
 pub const FILE_BYTES: u64 = 256 * 1024;
@@ -85,8 +86,8 @@ impl Sink {
     pub fn open(output: &Output, format: Format, stamp: bool) -> io::Result<Sink> {
         let sink = match output {
             Output::None => Sink::none(),
-            Output::Stderr => Sink::stream(io::stderr().as_fd().try_clone_to_owned()?, format)?,
-            Output::Stdout => Sink::stream(io::stdout().as_fd().try_clone_to_owned()?, format)?,
+            Output::Stderr => Sink::stream(standard(2).try_clone_to_owned()?, format)?,
+            Output::Stdout => Sink::stream(standard(1).try_clone_to_owned()?, format)?,
             Output::Syslog => Sink::syslog(Path::new("/dev/log")),
             Output::File(path) => Sink::file(path, FILE_BYTES, format)?,
         };

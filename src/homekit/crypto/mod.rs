@@ -3,11 +3,13 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod bignum;
+mod curve;
 pub mod srp;
+
+pub use curve::{public_key, sign, sign_as, verify};
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
-use ed25519_compact::{KeyPair, Noise, PublicKey, Seed, Signature, x25519};
 use sha2::{Digest, Sha512};
 
 /// A key of 32 bytes: of a cipher, a signature or an exchange.
@@ -107,31 +109,15 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(differing) == 0
 }
 
-/// The public key that belongs to a signing seed.
-pub fn public_key(seed: &Key) -> Key {
-    *KeyPair::from_seed(Seed::new(*seed)).pk
-}
-
-/// Signs.
-pub fn sign(seed: &Key, message: &[u8]) -> [u8; 64] {
-    *KeyPair::from_seed(Seed::new(*seed)).sk.sign(message, None::<Noise>)
-}
-
-/// Whether the owner of `key` signed this; never for a weak key.
-pub fn verify(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    let (Ok(key), Ok(signature)) = (PublicKey::from_slice(key), Signature::from_slice(signature)) else {
-        return false;
-    };
-    key.verify(message, &signature).is_ok()
-}
-
 /// One side's ephemeral exchange: its public key, and with the peer's the shared secret; nothing if
 /// the peer's key is one of those that make the secret known to everybody.
 pub fn exchange(secret: &Key, peer: &[u8]) -> Option<(Key, Key)> {
-    let secret = x25519::SecretKey::new(*secret);
-    let public = secret.recover_public_key().ok()?;
-    let shared = x25519::PublicKey::from_slice(peer).ok()?.dh(&secret).ok()?;
-    (*shared != [0; 32]).then_some((*public, *shared))
+    let peer = <&Key>::try_from(peer).ok()?;
+    let mut base = [0; 32];
+    let [first, ..] = &mut base;
+    *first = 9;
+    let shared = curve::x25519(secret, peer);
+    (!same(&shared, &[0; 32])).then(|| (curve::x25519(secret, &base), shared))
 }
 
 #[cfg(test)]

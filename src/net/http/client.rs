@@ -4,6 +4,7 @@
 
 use super::message::{BodyReader, Framing};
 use crate::net::limits::{CLIENT_ANSWER, CLIENT_TIME, HTTP_HEAD};
+use crate::net::quoted::io_error;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -69,10 +70,7 @@ fn ask(
     body: &[u8],
 ) -> Result<Answer, Error> {
     if [method, target, host].iter().any(|t| t.is_empty() || t.bytes().any(|c| c <= b' ' || c == 0x7f)) {
-        return Err(Error::Io(io::Error::new(
-            ErrorKind::InvalidInput,
-            "the method or target has a space in it",
-        )));
+        return Err(Error::Io(io_error(ErrorKind::InvalidInput, "the method or target has a space in it")));
     }
     let length = body.len().to_string();
     let mut out = Vec::with_capacity(128 + body.len());

@@ -5,6 +5,7 @@
 use super::message::{BodyReader, Inbox, Refusal};
 use super::settings::Limits;
 use crate::net::limits::{HTTP_READ, HTTP_WRITE_RATE, YIELD_BYTES};
+use crate::net::quoted::io_error;
 use crate::net::reactor::Timer;
 use crate::net::socket::{Peer, Socket};
 use futures_lite::future::{or, yield_now};
@@ -238,7 +239,7 @@ impl Taken {
             if self.body.is_done() {
                 return Ok(0);
             }
-            let broken = |r: Refusal| io::Error::new(ErrorKind::InvalidData, r.sentence);
+            let broken = |r: Refusal| io_error(ErrorKind::InvalidData, r.sentence);
             let (used, data) = self.body.feed(&self.unread).map_err(broken)?;
             let data = self.unread.get(data).unwrap_or_default();
             let n = data.len();

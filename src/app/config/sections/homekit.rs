@@ -24,12 +24,17 @@ section! {
         device_private: String = "", Kind::Text, SECRET;
         /// go2rtc's pairings: taken over once, so that a home need not pair again; then the state folder holds them.
         pairings: Vec<String> = "", Kind::List;
+        /// Makes it a bridge, which is no camera itself: these streams are the cameras behind it, each as it
+        /// is described by its own name. All of them are paired together, with the bridge's code.
+        streams: Vec<String> = "", Kind::List;
         /// Offer live view.
         live: bool = "true", Kind::Bool;
         /// Other streams with the same picture in other sizes, for viewers who want less.
         sub_streams: Vec<String> = "", Kind::List;
-        /// Announce HomeKit Secure Video. Hubs may then ask for recordings, which are not served yet.
+        /// HomeKit Secure Video: hubs may record what happens, from four seconds before it.
         hksv: bool = "false", Kind::Bool;
+        /// The pictures are higher than wide: hubs refuse what does not stand as they were told.
+        upright: bool = "false", Kind::Bool;
         /// Announce the microphone.
         microphone: bool = "true", Kind::Bool;
         /// Announce the speaker.

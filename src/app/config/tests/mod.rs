@@ -4,6 +4,7 @@ mod loading;
 mod tables;
 mod writing;
 mod yaml;
+mod yaml_other;
 
 use std::rc::Rc;
 

@@ -1,28 +1,13 @@
-//! What live view to HomeKit costs, on one thread beside a phone on another, which looks at what arrives
-//! and unlocks nothing.
-//!
-//!   homekit live SECONDS      CPU, memory, allocations and times of a stream of 2 Mbit/s, as key=value:
-//!                             cpu_ms of ours a second of stream, cipher_ms of locking its packets in one
-//!                             buffer, sends_ms of sending as many, both_ms of both at the stream's rhythm
-//!   homekit cipher PACKETS    only locks that many packets, for whoever counts its instructions
-//!
-//! The stream: 25 pictures a second of 10 kB, the first of each 50 a key frame of 50 kB.
-#![allow(
-    missing_docs,
-    unsafe_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    clippy::float_arithmetic
-)]
+//! A stream of 2 Mbit/s to a phone on another thread, which looks at what arrives and unlocks nothing:
+//! 25 pictures a second of 10 kB, the first of each 50 a key frame of 50 kB.
 
+use crate::{ALLOCATIONS, HELD};
 use nix::sys::socket::SockaddrStorage;
 use nix::time::{ClockId, clock_gettime};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use streamd::homekit::accessory::Viewer;
@@ -36,27 +21,6 @@ use streamd::net::rtcp;
 use streamd::net::srtp::{Master, Sender, TAG};
 use streamd::net::udp::Batch;
 use streamd::stream::{Bounds, Hall, Inlet, Peer};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on unchanged; only numbers are kept beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        HELD.fetch_add(layout.size(), Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const SPS: &[u8] = b"\x67\x42\xc0\x28\xd9\x00\x78\x02\x27\xe5\xc0\x44\x00\x00\x03\x00\x04\x00\x00\x03\x00\xc8\x3c\x60\xc9\x20";
 const PPS: &[u8] = b"\x68\xcb\x83\xcb\x20";
@@ -76,12 +40,12 @@ fn unit(nals: &[&[u8]]) -> Vec<u8> {
     nals.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat()).collect()
 }
 
-fn master(n: u8) -> Master {
+pub fn master(n: u8) -> Master {
     Master { key: [n; 16], salt: [n; 14] }
 }
 
 /// Locks packets as they lie in one buffer, and does nothing else.
-fn cipher(packets: usize) {
+pub fn cipher(packets: usize) {
     let mut sender = Sender::new(&master(1));
     let mut packet = vec![0x5a; PACKET + TAG];
     packet[0] = 0x80;
@@ -93,7 +57,7 @@ fn cipher(packets: usize) {
 }
 
 /// Microseconds of this thread.
-fn cpu() -> u64 {
+pub fn cpu() -> u64 {
     let t = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     t.tv_sec() as u64 * 1_000_000 + t.tv_nsec() as u64 / 1000
 }
@@ -242,7 +206,7 @@ fn median(of: &mut [f64]) -> (f64, f64) {
     (of[of.len() / 2], of[of.len() - 1])
 }
 
-async fn run(seconds: f64, executor: Rc<LocalExecutor>) {
+pub async fn run(seconds: f64, executor: Rc<LocalExecutor>) {
     let hall = Hall::new(executor.clone(), Rc::new(Bounds::usual));
     let stream = hall.set("cam", vec![]).unwrap();
     let codec = Codec { extra: Rc::from(unit(&[SPS, PPS])), ..Codec::new(CodecId::H264) };
@@ -335,16 +299,4 @@ async fn run(seconds: f64, executor: Rc<LocalExecutor>) {
          picture_ms={picture:.2} picture_max={picture_max:.2} arrived={}",
         seen.packets
     );
-}
-
-fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["cipher", packets] => cipher(packets.parse().unwrap()),
-        ["live", seconds] => {
-            let executor = Rc::new(LocalExecutor::new());
-            executor.block_on(run(seconds.parse().unwrap(), executor.clone())).unwrap();
-        }
-        _ => println!("homekit live SECONDS | homekit cipher PACKETS"),
-    }
 }

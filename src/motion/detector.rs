@@ -609,7 +609,7 @@ mod tests {
         assert!(matches!(events[..], [(500..=512, true), (600..=650, false)]), "{events:?}");
         // without the quantiser it is hidden
         let mut blind = Camera::new(quick());
-        for n in 0..800 {
+        for n in 0..800u32 {
             let kind = if n.is_multiple_of(50) { Type::Key } else { Type::P };
             blind.picture(kind, if n.is_multiple_of(50) { 40_000 } else { 1000 }, None, false);
         }

@@ -33,13 +33,13 @@ pub(super) async fn follow(homes: Weak<RefCell<Vec<Home>>>, bus: Rc<Bus>) {
     loop {
         {
             let Some(homes) = homes.upgrade() else { return };
-            let homes = homes.borrow();
-            let wanted: Vec<&str> =
-                homes.iter().filter(|h| is_wanted(h)).map(|h| h.stream.as_str()).collect();
-            wants.retain(|(stream, _)| wanted.contains(&stream.as_str()));
-            for stream in wanted {
-                if !wants.iter().any(|(known, _)| known == stream) {
-                    wants.push((stream.to_owned(), bus.want(stream)));
+            let mut streams = Vec::new();
+            homes.borrow().iter().for_each(|home| wanted(home, &mut streams));
+            wants.retain(|(stream, _)| streams.contains(stream));
+            for stream in streams {
+                if !wants.iter().any(|(known, _)| *known == stream) {
+                    let want = bus.want(&stream);
+                    wants.push((stream, want));
                 }
             }
         }

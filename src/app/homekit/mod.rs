@@ -2,6 +2,7 @@
 //! what they hear of what happens. The accessory itself knows nothing of all this.
 
 mod book;
+mod motion;
 mod picture;
 #[cfg(test)]
 mod power_tests;
@@ -143,6 +144,8 @@ pub struct Homekit {
     /// What all viewers send with.
     desk: Rc<RefCell<Desk>>,
     ear: RefCell<Option<Task<()>>>,
+    /// Says whose motion is of use.
+    watch: RefCell<Option<Task<()>>>,
     /// What was to run when it was started.
     wanted: RefCell<Vec<String>>,
     routes: RefCell<Option<Routes>>,
@@ -191,6 +194,8 @@ impl Service for Homekit {
         if self.homes.borrow().is_empty() {
             return;
         }
+        let watch = motion::follow(Rc::downgrade(&self.homes), program.bus.clone());
+        self.watch.replace(Some(program.executor.spawn(watch)));
         let (homes, ear) = (self.homes.clone(), program.bus.listen());
         self.ear.replace(Some(program.executor.spawn(async move {
             loop {
@@ -210,6 +215,7 @@ impl Service for Homekit {
     }
 
     fn stop(&self) {
+        drop(self.watch.take());
         let ended = (self.ear.take(), self.routes.take(), self.homes.take(), self.program.take());
         drop(ended);
     }

@@ -24,6 +24,8 @@ pub mod homekit;
 pub mod media;
 pub mod motion;
 pub mod net;
+#[cfg(feature = "record")]
+pub mod record;
 #[cfg(feature = "rtsp")]
 pub mod rtsp;
 pub mod stream;

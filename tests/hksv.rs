@@ -169,12 +169,13 @@ fn a_hub_records_what_happens_and_what_was_before() {
 #[test]
 fn a_doorbell_records_too() {
     let source = "width=180&height=320&fps=15&gop=5&audio=none";
-    let streamd = Streamd::start(&config(source, ", category_id: doorbell"));
+    let streamd = Streamd::start(&config(source, ", category_id: doorbell, upright: true"));
     hubsim(&streamd, &["pair"], &[]);
     let report = hubsim(&streamd, &["record"], &[&RECORD[..], &["--no-audio"]].concat());
     passed(&report, &RULES);
     plays(&streamd.folder.path("seen.mp4"));
     holds_the_moment(&streamd);
+    assert_eq!(missing(&streamd), "no controller is connected: a hub has to be in the network");
 }
 
 /// What strangers and broken hubs do at the port of recordings.

@@ -1,6 +1,7 @@
 //! The core of what streamd does, for a program of another machine: `STREAMD_PROGRAM` starts it (in an
-//! emulator), or it is the one that was built with this test. FFmpeg, GStreamer and curl on the other
-//! side; nothing here needs the demo camera. In a network of the test's own, groups too.
+//! emulator), or it is the one that was built with this test. FFmpeg, GStreamer, curl and the simulator
+//! of a HomeKit hub on the other side; nothing here needs the demo camera. In a network of the test's
+//! own, groups too.
 #![cfg(feature = "rtsp")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -181,4 +182,30 @@ fn the_time_of_day_begins_in_1970_and_jumps() {
         }
     }
     assert_eq!(it.local("GET", "/api/log", "").status, 200);
+}
+
+/// From the box to the wall and back: a home pairs, looks, and lets go. The simulator of a hub on the
+/// other side, which says what it did not get.
+#[cfg(feature = "homekit")]
+#[test]
+fn a_home_pairs_and_looks() {
+    let it = Streamd::start(
+        "open: true\napi: {listen: \"127.0.0.1:0\"}\nrtsp: {listen: \"127.0.0.1:0\"}\nmdns: {mode: \"off\"}\n\
+         streams:\n  inbox:\nhomekit:\n  inbox: {pin: 031-45-154, port: 0}\n",
+    );
+    let film = film(&it.folder);
+    let _publisher = publish(&film, &format!("{}/inbox", it.rtsp()), "tcp");
+    published(&it, "inbox");
+    let port = int(&it.local("GET", "/api/homekit?id=inbox", "").json(), "port").to_string();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hubsim/hubsim.mjs");
+    let state = it.folder.path("hub.json").display().to_string();
+    for part in ["pair", "verify", "live", "unpair"] {
+        let args = ["120", "node", script, part, "--port", &port, "--pin", "031-45-154", "--patience", "10"];
+        let more = ["--state", &state, "--live-seconds", "3"];
+        let seen = long_tool("timeout", &[&args[..], &more].concat(), "", 2 * PATIENCE);
+        let report = parse(seen.out.as_bytes()).unwrap_or_else(|e| panic!("{part}: {e}: {}", seen.err));
+        let failed: Vec<_> = items(&report, "failed").iter().filter_map(Value::as_str).collect();
+        assert!(seen.code == 0 && failed.is_empty(), "{part}: {failed:?}\n{}", seen.err);
+        assert!(report.get("summary").is_some_and(|s| int(s, "pass") > 0), "{part}: {}", seen.out);
+    }
 }

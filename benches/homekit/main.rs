@@ -5,6 +5,8 @@
 //!                             in one buffer, sends_ms of sending as many, both_ms of both at its rhythm
 //!   homekit pairing TIMES     microseconds of pair-setup, pair-verify and a picture of 100 kB, as key=value,
 //!                             and the longest time that one step of a session keeps others waiting
+//!   homekit recording TIMES   a fragment of 4 MB through film, cipher and frames that often, beside the bare
+//!                             cipher: MB/s of both, and allocations and bytes held of the last one
 //!   homekit cipher PACKETS    only locks that many packets, for whoever counts its instructions
 //!   homekit verify TIMES      only verifies a controller that often, for the same
 //!   homekit setup TIMES       only computes both steps of SRP that often, for the same
@@ -19,6 +21,7 @@
 
 mod live;
 mod pairing;
+mod recording;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::rc::Rc;
@@ -53,10 +56,13 @@ fn main() {
         ["verify", times] => pairing::verify(times.parse().unwrap()),
         ["setup", times] => pairing::setup(times.parse().unwrap()),
         ["pairing", times] => pairing::measure(times.parse().unwrap()),
+        ["recording", times] => recording::measure(times.parse().unwrap()),
         ["live", seconds] => {
             let executor = Rc::new(LocalExecutor::new());
             executor.block_on(live::run(seconds.parse().unwrap(), executor.clone())).unwrap();
         }
-        _ => println!("homekit live SECONDS | pairing TIMES | cipher PACKETS | verify TIMES | setup TIMES"),
+        _ => println!(
+            "homekit live SECONDS | pairing TIMES | recording TIMES | cipher PACKETS | verify TIMES | setup TIMES"
+        ),
     }
 }

@@ -15,6 +15,8 @@ mod memory;
 pub mod modules;
 mod probe;
 pub mod program;
+#[cfg(feature = "record")]
+mod record;
 #[cfg(feature = "rtsp")]
 mod rtsp;
 mod run;

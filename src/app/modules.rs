@@ -106,6 +106,8 @@ const SERVICES: &[fn() -> Rc<dyn Service>] = &[
     || Rc::new(super::rtsp::Rtsp::default()),
     #[cfg(feature = "homekit")]
     || Rc::new(super::homekit::Homekit::default()),
+    #[cfg(feature = "record")]
+    || Rc::new(super::record::Record::default()),
 ];
 
 /// What the program has to know of all this.
@@ -119,6 +121,9 @@ pub fn names() -> Vec<&'static str> {
     names.extend(SOURCES.iter().map(|s| s.module));
     if cfg!(feature = "homekit") {
         names.push("homekit");
+    }
+    if cfg!(feature = "record") {
+        names.push("record");
     }
     names
 }

@@ -33,7 +33,7 @@ pub use speaker::{Speaker, Talk, Voice};
 pub use spec::{SourceSpec, SpecError};
 pub use speech::Speech;
 pub use stream::{AttachError, Found, Holder, Off, Publication, Stream, Wish, parse_sources};
-pub use track::{Bounds, Inlet, Track, TrackStats, bump};
+pub use track::{Bounds, Inlet, Keep, Track, TrackStats, bump};
 pub use transcode::Pipe;
 pub use video::VideoInlet;
 pub use viewer::{Close, Peer, Viewer, ViewerStats};

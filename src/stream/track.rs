@@ -58,6 +58,9 @@ pub type Bell = Rc<dyn Fn(u64)>;
 pub struct Track {
     kind: Kind,
     ring: RefCell<Ring>,
+    /// Time that is kept whoever asks, and what others ask for.
+    least: Cell<Duration>,
+    keeps: RefCell<Vec<Weak<Duration>>>,
     configs: RefCell<Vec<Config>>,
     wakers: RefCell<Vec<Seat>>,
     /// Told of a frame that somebody waits for who has patience.
@@ -92,6 +95,8 @@ impl Track {
             kind,
             keyed: Cell::new(codec.id.has_key_frames()),
             ring: RefCell::new(Ring::new(bounds.limit, bounds.keep)),
+            least: Cell::new(bounds.keep),
+            keeps: RefCell::default(),
             configs: RefCell::new(vec![Config { number: 0, codec: Rc::new(codec) }]),
             wakers: RefCell::new(Vec::new()),
             bell: RefCell::new(None),
@@ -203,9 +208,25 @@ impl Track {
         self.leader.replace(Rc::downgrade(leader));
     }
 
-    /// Changes how much time has to be kept.
+    /// Changes how much time has to be kept where nobody asks for more.
     pub fn set_keep(&self, keep: Duration) {
-        self.ring.borrow_mut().set_keep(keep);
+        self.least.set(keep);
+        self.follow_keeps();
+    }
+
+    /// Has so much time kept as long as the result lives, whatever others want.
+    pub fn keep(self: &Rc<Self>, time: Duration) -> Keep {
+        let keep = Rc::new(time);
+        self.keeps.borrow_mut().push(Rc::downgrade(&keep));
+        self.follow_keeps();
+        Keep { track: self.clone(), keep: Some(keep) }
+    }
+
+    fn follow_keeps(&self) {
+        let mut keeps = self.keeps.borrow_mut();
+        keeps.retain(|k| k.strong_count() > 0);
+        let most = keeps.iter().filter_map(Weak::upgrade).map(|k| *k).max();
+        self.ring.borrow_mut().set_keep(self.least.get().max(most.unwrap_or_default()));
     }
 
     /// Takes memory beyond its first step from this room only, which all tracks share.
@@ -314,6 +335,19 @@ impl Track {
             }
             at += 1;
         }
+    }
+}
+
+/// Time that a track keeps; let go of by dropping.
+pub struct Keep {
+    track: Rc<Track>,
+    keep: Option<Rc<Duration>>,
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        drop(self.keep.take());
+        self.track.follow_keeps();
     }
 }
 

@@ -37,7 +37,7 @@ mod yaml_read;
 mod yaml_scalar;
 
 pub use read::read;
-pub use sections::{Api, App, Ctl, Echo, Exec, Homekit, Log, Mdns, Memory, Rtsp, UserRow};
+pub use sections::{Api, App, Ctl, Echo, Exec, Homekit, Log, Mdns, Memory, Record, Rtsp, UserRow};
 pub use sources::{DEFAULT_PATH, Loaded, World, load};
 pub use text::Place;
 
@@ -128,6 +128,8 @@ pub struct Config {
     pub rtsp: Rtsp,
     /// Streams that are accessories: each with its stream's name.
     pub homekit: Vec<(String, Homekit)>,
+    /// Streams that are recorded: each with its name.
+    pub record: Vec<(String, Record)>,
     /// How the camera is found.
     pub mdns: Mdns,
     /// Which programs sources may run.

@@ -66,6 +66,7 @@ pub fn read(tree: Node, modules: &[&str], problems: &mut Vec<Problem>, secrets: 
         preload: reader.preload(find("preload"), &streams),
         publish: reader.publish(find("publish")),
         homekit: reader.homekit(find("homekit"), &streams),
+        record: reader.record(find("record"), &streams),
         mdns: Mdns::from_values(reader.section("mdns", find("mdns"), &mut none)),
         streams,
         rtsp: Rtsp::from_values(reader.section("rtsp", find("rtsp"), &mut none)),
@@ -445,6 +446,26 @@ impl Reader<'_> {
                 self.unknown("stream", &format!("{path}.streams"), name, &entry.at, meant);
             }
             out.push((entry.key.clone(), row));
+        }
+        out
+    }
+
+    fn record(&mut self, node: &Node, streams: &[Stream]) -> Vec<(String, Record)> {
+        let mut out = Vec::new();
+        let Some(section) = sections::find("record") else { return out };
+        if !matches!(node.value, Value::Map(_) | Value::Null) {
+            let sentence = format!("record: here is {}; expected names of streams", node.kind());
+            self.fault("record", &node.at, sentence);
+        }
+        for entry in node.entries() {
+            let path = format!("record.{}", entry.key);
+            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
+            if !streams.iter().any(|s| s.name == entry.key) {
+                let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
+                self.unknown("stream", &path, &entry.key, &entry.at, meant);
+                continue;
+            }
+            out.push((entry.key.clone(), Record::from_values(row)));
         }
         out
     }

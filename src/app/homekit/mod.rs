@@ -12,7 +12,7 @@ use super::config::{Config, Homekit as Row};
 use super::program::{Program, Service};
 use super::state;
 use crate::homekit::accessory::{AID, Accessory, Camera, Member, Settings, Value, Viewer};
-use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected};
+use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected, Size};
 use crate::homekit::crypto::Key;
 use crate::homekit::database::{Shape, iid, kind};
 use crate::homekit::hds::server::DataStreams;
@@ -412,7 +412,9 @@ fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings 
         hardware: (!row.hardware.is_empty()).then(|| row.hardware.clone()),
         category,
         shape,
-        sizes: SIZES.to_vec(),
+        sizes: SIZES
+            .map(|s| if row.upright { Size { width: s.height, height: s.width, ..s } } else { s })
+            .to_vec(),
         prebuffer_ms: PREBUFFER.as_millis() as u32,
         third_party: row.third_party,
     }

@@ -10,10 +10,12 @@ use super::camera;
 use super::database::iid;
 use super::hds::server::{Reel, Reels};
 use super::hds::session::Reason;
+use crate::media::nal::NalCodec;
+use crate::media::parameter_sets::ParameterSets;
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
 use crate::net::reactor::Timer;
-use crate::stream::{Close, Hall, Join, KEY_AGE, Peer, Reader, Stream, Track, Wish, backoff};
+use crate::stream::{Close, Hall, Join, KEY_AGE, Keep, Peer, Reader, Stream, Track, Wish, backoff};
 use async_task::Task;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -174,6 +176,13 @@ impl Recording {
         self.busy.get()
     }
 
+    /// Whether the pictures are higher than wide, once they are known.
+    pub fn is_upright(&self) -> Option<bool> {
+        let codec = self.tracks.borrow().as_ref()?.pictures.codec();
+        let info = ParameterSets::from_extra(NalCodec::H264, &codec.extra).info()?;
+        Some(info.height > info.width)
+    }
+
     /// Why there is nothing to record, if there is not.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
@@ -277,12 +286,7 @@ async fn keep(recording: Weak<Recording>, sound: bool) {
 struct Held {
     reader: Reader,
     tracks: Tracks,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.tracks.pictures.set_keep(Duration::ZERO);
-    }
+    _keep: Keep,
 }
 
 async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
@@ -291,11 +295,11 @@ async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
     let of = |kind| (0..reader.len()).filter_map(|at| reader.track(at)).find(|t| t.kind() == kind).cloned();
     let pictures = of(Kind::Video).ok_or("it has sound and no H264 pictures")?;
     let sound = of(Kind::Audio);
-    pictures.set_keep(PREBUFFER + LATE);
+    let keep = pictures.keep(PREBUFFER + LATE);
     if let Some(sound) = &sound {
         sound.follow(&pictures);
     }
-    Ok(Held { reader, tracks: Tracks { pictures, sound } })
+    Ok(Held { reader, tracks: Tracks { pictures, sound }, _keep: keep })
 }
 
 /// Looks that there are key frames often enough, until the tracks are no more.

@@ -85,8 +85,9 @@ impl Tape {
         let Some(source) = &self.source else { return false };
         let now = clock::now();
         let promised = now.before(PREBUFFER);
-        let moved = self.recording.moved.get().map_or(promised, |at| at.before(BEFORE));
-        let from = promised.min(moved).max(now.before(2 * PREBUFFER));
+        // a hub that comes late to an event gets it whole; one that comes again gets what it was promised
+        let moved = self.recording.moved.get().filter(|at| now.since(*at) < 2 * PREBUFFER);
+        let from = moved.map_or(promised, |at| promised.min(at.before(BEFORE)));
         let ring = source.pictures.ring();
         let sound = source.sound.as_ref().map(|(track, config)| (track.ring(), config));
         let Some(mut clip) = Clip::new(&ring, sound.as_ref().map(|(ring, config)| (&**ring, *config)), from)

@@ -32,6 +32,8 @@ section! {
         sub_streams: Vec<String> = "", Kind::List;
         /// HomeKit Secure Video: hubs may record what happens, from four seconds before it.
         hksv: bool = "false", Kind::Bool;
+        /// The pictures are higher than wide: hubs refuse what does not stand as they were told.
+        upright: bool = "false", Kind::Bool;
         /// Announce the microphone.
         microphone: bool = "true", Kind::Bool;
         /// Announce the speaker.

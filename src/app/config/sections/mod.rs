@@ -10,6 +10,7 @@ mod exec;
 mod homekit;
 mod log;
 mod memory;
+mod record;
 mod rtsp;
 mod streams;
 mod users;
@@ -21,6 +22,7 @@ pub use exec::{Echo, Exec};
 pub use homekit::{Homekit, Mdns};
 pub use log::Log;
 pub use memory::Memory;
+pub use record::Record;
 pub use rtsp::Rtsp;
 pub use streams::StreamOptions;
 pub use users::UserRow;
@@ -41,6 +43,7 @@ pub const SECTIONS: &[&Section] = &[
     &rtsp::SECTION,
     &homekit::SECTION,
     &homekit::MDNS,
+    &record::SECTION,
     &exec::EXEC,
     &exec::ECHO,
     &memory::SECTION,

@@ -1,0 +1,81 @@
+//! Films on a card: what was before the event is on them, others play them, a power cut costs their end at most.
+#![cfg(all(feature = "record", feature = "demo"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::Path;
+use support::*;
+
+fn config(folder: &Folder, more: &str) -> String {
+    format!(
+        "{}api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\n\
+         streams:\n  cam: demo:?width=160&height=96&gop=1\n\
+         record:\n  cam: {{folder: \"{}\"{more}}}\n",
+        head(folder),
+        folder.path("films").display(),
+    )
+}
+
+fn start(more: &str) -> Streamd {
+    let folder = Folder::new();
+    folder.write("streamd.yaml", config(&folder, more));
+    Streamd::start_in(folder, &[])
+}
+
+fn motion(streamd: &Streamd, on: bool) {
+    let target = format!("/api/events?type=motion&src=cam&on={on}");
+    assert_eq!(streamd.local("POST", &target, "").status, 200);
+}
+
+fn films(streamd: &Streamd) -> Vec<(String, i64)> {
+    let report = streamd.local("GET", "/api/record?src=cam", "").json();
+    items(&report, "films").iter().map(|f| (text(f, "name").to_owned(), int(f, "bytes"))).collect()
+}
+
+/// Seconds of pictures, after every frame was decoded; complaints are none of a whole film.
+fn seconds(path: &Path, whole: bool) -> u64 {
+    let path = path.to_str().unwrap();
+    let run = tool("ffmpeg", &["-v", "warning", "-i", path, "-f", "null", "-"], "");
+    assert!(!whole || run.code == 0 && run.err.trim().is_empty(), "{}", run.err);
+    let args =
+        ["-v", "error", "-count_frames", "-select_streams", "v", "-show_entries", "stream=nb_read_frames"];
+    let args = [&args[..], &["-of", "csv=p=0", path]].concat();
+    let run = tool("ffprobe", &args, "");
+    run.out.trim().trim_end_matches(',').parse::<u64>().unwrap() / 25
+}
+
+#[test]
+fn an_event_becomes_a_film_that_begins_before_it() {
+    let streamd = start(", before: 4s, after: 1s");
+    assert_eq!(films(&streamd), []);
+    // there is something before the event
+    pause(5000);
+    motion(&streamd, true);
+    wait_until("a film to begin", || films(&streamd).first().is_some_and(|f| f.1 > 10_000));
+    motion(&streamd, false);
+    wait_until("the film to be whole", || streamd.log().contains("is whole"));
+    let all = films(&streamd);
+    let (name, bytes) = all.first().unwrap();
+    let path = streamd.folder.path("films").join(name);
+    assert!(seconds(&path, true) >= 4, "what was before the event is on it");
+    let film = streamd.local("GET", &format!("/api/record/film?src=cam&name={name}"), "");
+    assert_eq!((film.status, film.body.len() as i64), (200, *bytes));
+    assert_eq!(film.body, std::fs::read(&path).unwrap());
+    for wrong in ["../streamd.yaml", "20200101-000000-000.mp4"] {
+        let answer = streamd.local("GET", &format!("/api/record/film?src=cam&name={wrong}"), "");
+        assert_eq!(answer.status, 404, "{wrong}");
+    }
+    assert_eq!(streamd.local("GET", "/api/record?src=other", "").status, 404);
+}
+
+#[test]
+fn a_power_cut_costs_the_end_of_a_film_at_most() {
+    let mut streamd = start(", before: 2s");
+    motion(&streamd, true);
+    wait_until("two fragments", || films(&streamd).first().is_some_and(|f| f.1 > 30_000));
+    streamd.child.kill().unwrap();
+    streamd.ended();
+    let film = std::fs::read_dir(streamd.folder.path("films")).unwrap().next().unwrap().unwrap().path();
+    assert!(seconds(&film, false) >= 3);
+}

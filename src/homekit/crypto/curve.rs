@@ -293,20 +293,31 @@ impl Point {
         Point([&Field::ZERO - x, *y, *z, &Field::ZERO - t])
     }
 
-    /// Itself `scalar` times. Four bits at a time; all sixteen multiples are touched for each.
+    /// Itself `scalar` times.
     fn times(&self, scalar: &Limbs) -> Point {
-        let mut multiples = vec![Point::ZERO];
-        for _ in 1..16 {
-            let next = multiples.last().unwrap_or(self) + self;
-            multiples.push(next);
-        }
+        Point::sum(&[(self, scalar)])
+    }
+
+    /// The sum of points, each so many times: what is doubled is doubled once for all. Four bits at a
+    /// time; all sixteen multiples are touched for each.
+    fn sum(of: &[(&Point, &Limbs)]) -> Point {
+        let multiples = |point: &Point| {
+            let mut multiples = vec![Point::ZERO];
+            for _ in 1..16 {
+                let next = multiples.last().unwrap_or(point) + point;
+                multiples.push(next);
+            }
+            multiples
+        };
+        let tables: Vec<_> = of.iter().map(|(point, scalar)| (multiples(point), *scalar)).collect();
         let mut out = Point::ZERO;
-        for word in scalar.iter().rev() {
-            for shift in (0..8).rev() {
-                for _ in 0..4 {
-                    out = &out + &out;
-                }
-                let digit = word >> (4 * shift) & 15;
+        for at in (0..64).rev() {
+            for _ in 0..4 {
+                out = &out + &out;
+            }
+            for (multiples, scalar) in &tables {
+                let word = scalar.get(at / 8).copied().unwrap_or_default();
+                let digit = word >> (4 * (at % 8)) & 15;
                 let mut found = Point::ZERO;
                 for (i, multiple) in multiples.iter().enumerate() {
                     // 1 exactly if they do not differ
@@ -384,11 +395,15 @@ pub fn public_key(seed: &Key) -> Key {
 
 /// Signs.
 pub fn sign(seed: &Key, message: &[u8]) -> [u8; 64] {
+    sign_as(seed, &public_key(seed), message)
+}
+
+/// Signs, where the public key of that seed is known.
+pub fn sign_as(seed: &Key, public: &Key, message: &[u8]) -> [u8; 64] {
     let (secret, nonce) = halves(seed);
-    let base = Point::base();
     let once = scalar(&[&nonce, message]);
-    let first = base.times(&once).name();
-    let k = scalar(&[&first, &base.times(&secret).name(), message]);
+    let first = Point::base().times(&once).name();
+    let k = scalar(&[&first, public, message]);
     let mut sum = product(&k, &secret);
     let mut carry = 0u64;
     for (s, o) in sum.iter_mut().zip(once.into_iter().chain([0; 8])) {
@@ -415,7 +430,7 @@ pub fn verify(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
         return false;
     }
     let k = scalar(&[first, key, message]);
-    let expected = &Point::base().times(&second) + &point.negative().times(&k);
+    let expected = Point::sum(&[(&Point::base(), &second), (&point.negative(), &k)]);
     same(&expected.name(), first)
 }
 

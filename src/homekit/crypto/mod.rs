@@ -6,7 +6,7 @@ mod bignum;
 mod curve;
 pub mod srp;
 
-pub use curve::{public_key, sign, verify};
+pub use curve::{public_key, sign, sign_as, verify};
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};

@@ -105,8 +105,9 @@ impl Home {
     }
 
     fn setup(&self, phone: &mut Phone, viewer: Viewer) -> Result<(), NoEndpoint> {
-        let (ours, ssrcs) = self.live.setup(viewer, &phone.theirs, HERE)?;
-        assert_eq!((ours.session, ours.address), (phone.theirs.session, HERE));
+        let here = phone.theirs.address;
+        let (ours, ssrcs) = self.live.setup(viewer, &phone.theirs, here)?;
+        assert_eq!((ours.session, ours.address), (phone.theirs.session, here));
         phone.keys = [&ours.video, &ours.audio].map(|s| Receiver::new(&master(s)));
         phone.ports = [ours.video_port, ours.audio_port];
         phone.ssrcs = ssrcs;
@@ -165,12 +166,16 @@ struct Phone {
 
 impl Phone {
     fn new() -> Phone {
-        let io = [0, 1].map(|_| Async::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap());
+        Phone::at(HERE)
+    }
+
+    fn at(here: IpAddr) -> Phone {
+        let io = [0, 1].map(|_| Async::new(UdpSocket::bind((here, 0)).unwrap()).unwrap());
         let port = |at: usize| io[at].get_ref().local_addr().unwrap().port();
         let srtp = |n| Srtp { key: [n; 16], salt: [n + 1; 14] };
         let theirs = Endpoints {
             session: [9; 16],
-            address: HERE,
+            address: here,
             video_port: port(0),
             audio_port: port(1),
             video: srtp(1),
@@ -213,7 +218,11 @@ impl Phone {
     async fn next(&mut self, at: usize) -> Vec<u8> {
         let mut bytes = [0; 2000];
         let (len, from) = within("the phone", self.io[at].recv_from(&mut bytes)).await.unwrap();
-        assert_eq!(from, SocketAddr::from((HERE, self.ports[at])), "sent from where it was said");
+        assert_eq!(
+            from,
+            SocketAddr::from((self.theirs.address, self.ports[at])),
+            "sent from where it was said"
+        );
         let packet = &mut bytes[..len];
         if is_rtcp(packet[1]) {
             let compound = self.keys[at].rtcp(packet).unwrap().to_vec();
@@ -264,7 +273,7 @@ impl Phone {
     }
 
     fn raw(&self, at: usize, bytes: &[u8]) {
-        self.io[at].get_ref().send_to(bytes, (HERE, self.ports[at])).unwrap();
+        self.io[at].get_ref().send_to(bytes, (self.theirs.address, self.ports[at])).unwrap();
     }
 }
 
@@ -342,6 +351,22 @@ fn places_are_busy_free_and_left_in_good_order() {
         home.live.end(VIEWER);
         assert!(home.live.statistics().is_empty());
         until("the viewers", || home.stream.viewers().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_viewer_by_ipv6_gets_the_same() {
+    let here = IpAddr::from(std::net::Ipv6Addr::LOCALHOST);
+    if UdpSocket::bind((here, 0)).is_err() {
+        return;
+    }
+    Home::video().run(async |home| {
+        let sent: Vec<_> = (0..4).map(|n| home.film(0, n == 0, 5000)).collect();
+        let mut phone = Phone::at(here);
+        home.setup(&mut phone, VIEWER).unwrap();
+        assert!(home.live.control(VIEWER, &phone.start(None)));
+        phone.watch(4).await;
+        assert!(phone.album.done.iter().map(|(.., unit)| unit).eq(&sent));
     });
 }
 

@@ -25,7 +25,9 @@ pub struct Identity {
     /// `XX:XX:XX:XX:XX:XX`, capital letters; also the accessory's pairing name.
     pub device_id: String,
     /// Its signing seed.
-    pub seed: Key,
+    seed: Key,
+    /// The key that belongs to it; kept, for it costs as much as a signature.
+    public: Key,
     /// For the QR code.
     pub setup_id: SetupId,
     /// The code that is typed or scanned.
@@ -98,6 +100,7 @@ impl Identity {
         Identity {
             device_id: hex(&id, ":"),
             seed,
+            public: crypto::public_key(&seed),
             setup_id: payload::random_setup_id(random),
             code: Code::random(random),
         }
@@ -129,9 +132,11 @@ impl Identity {
         let seed = unhex(private).filter(|bytes| bytes.len() == 64);
         let seed = seed.unwrap_or_else(|| sha512(&[private.as_bytes()]).to_vec());
         let setup_id = hex(&every_second(&sha512(&[stream.as_bytes()]), 44, 2), "");
+        let seed = usable(*seed.first_chunk()?)?;
         Some(Identity {
             device_id,
-            seed: *seed.first_chunk()?,
+            seed,
+            public: crypto::public_key(&seed),
             setup_id: *setup_id.as_bytes().first_chunk()?,
             code: code.or(Code::new(CODE).ok())?,
         })
@@ -139,8 +144,18 @@ impl Identity {
 
     /// Its public key.
     pub fn public_key(&self) -> Key {
-        crypto::public_key(&self.seed)
+        self.public
     }
+
+    /// Its signature.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        crypto::sign_as(&self.seed, &self.public, message)
+    }
+}
+
+/// A seed that keys can be made from.
+fn usable(seed: Key) -> Option<Key> {
+    Some(seed).filter(|seed| *seed != [0; 32])
 }
 
 /// Capital hexadecimal digits, with `between` between the bytes.
@@ -236,9 +251,11 @@ impl Book {
     fn read(tlv: &Tlv) -> Option<Book> {
         let device_id = std::str::from_utf8(tlv.get(kind::DEVICE_ID)?).ok()?.to_owned();
         let code = u32::try_from(tlv.uint(kind::CODE)?).ok()?;
+        let seed = usable(tlv.get(kind::SEED)?.try_into().ok()?)?;
         let mut book = Book::new(Identity {
             device_id,
-            seed: tlv.get(kind::SEED)?.try_into().ok()?,
+            seed,
+            public: crypto::public_key(&seed),
             setup_id: tlv.get(kind::SETUP_ID)?.try_into().ok()?,
             code: Code::new(code).ok()?,
         });
@@ -455,6 +472,8 @@ mod tests {
         let given =
             Identity::of_predecessor("cam", Some("aa:bb:cc:dd:ee:ff"), Some(&"11".repeat(64)), None).unwrap();
         assert_eq!((given.device_id.as_str(), given.seed), ("AA:BB:CC:DD:EE:FF", [0x11; 32]));
+        let zeros = "00".repeat(64);
+        assert_eq!(Identity::of_predecessor("cam", None, Some(&zeros), None), None, "no key is made from it");
         let text = format!("client_id=31CD7F0E-A8B1-4C48&client_public={}&permissions=1", "ab".repeat(32));
         let pairing = Pairing::of_predecessor(&text).unwrap();
         assert_eq!(

@@ -4,7 +4,7 @@
 
 use super::book::{Book, Identity, LONGEST_ID, MOST_FAILURES, Pairing};
 use super::{Done, Job, Refusal, Step, item, refuse};
-use crate::homekit::crypto::{Key, hkdf, open_message, seal_message, sign, srp, verify};
+use crate::homekit::crypto::{Key, hkdf, open_message, seal_message, srp, verify};
 use crate::homekit::tlv8::{Tlv, Writer};
 use std::time::{Duration, Instant};
 
@@ -217,7 +217,7 @@ pub(super) fn finish(secret: &[u8], sealed: &[u8], ours: &Identity) -> Option<(P
     let inner = Writer::new()
         .put(item::IDENTIFIER, ours.device_id.as_bytes())
         .put(item::PUBLIC_KEY, &public)
-        .put(item::SIGNATURE, &sign(&ours.seed, &signed))
+        .put(item::SIGNATURE, &ours.sign(&signed))
         .finish();
     let answer = Writer::new()
         .u8(item::STATE, 6)

@@ -4,7 +4,7 @@
 
 use super::book::{Book, Identity};
 use super::{Done, Job, Refusal, item, refuse};
-use crate::homekit::crypto::{Key, exchange, hkdf, open_message, seal_message, sign};
+use crate::homekit::crypto::{Key, exchange, hkdf, open_message, seal_message};
 use crate::homekit::tlv8::{Tlv, Writer};
 
 /// One session's pair-verify; its first message may come again at any time.
@@ -102,7 +102,7 @@ pub(super) fn offer(theirs: &Key, secret: &Key, identity: &Identity) -> Option<(
     let (ours, shared) = exchange(secret, theirs)?;
     let seal = hkdf(&shared, b"Pair-Verify-Encrypt-Salt", b"Pair-Verify-Encrypt-Info");
     let id = identity.device_id.as_bytes();
-    let signature = sign(&identity.seed, &[&ours[..], id, theirs].concat());
+    let signature = identity.sign(&[&ours[..], id, theirs].concat());
     let inner = Writer::new().put(item::IDENTIFIER, id).put(item::SIGNATURE, &signature).finish();
     let answer = Writer::new()
         .u8(item::STATE, 2)
@@ -129,6 +129,7 @@ impl Offered {
 pub mod testing {
     //! The controller's side.
     use super::*;
+    use crate::homekit::crypto::sign;
 
     /// M1 of a controller's ephemeral secret.
     pub fn m1(secret: &Key) -> Vec<u8> {

@@ -249,6 +249,7 @@ targets! {
     jpeg: 20_000,
     json: 10_000,
     mdns: 1_000,
+    motion: 2_000,
     opus: 50_000,
     pairing: 2_000,
     rtcp: 20_000,

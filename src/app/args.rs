@@ -4,9 +4,11 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::config::suggest::nearest;
 use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
+use super::motion::{Options as MotionOptions, seconds, threshold};
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Command {
         /// Where to write what was seen.
         save: Option<PathBuf>,
     },
+    /// Show what the motion detector sees.
+    Motion(Box<MotionOptions>),
     /// List devices.
     Devices {
         /// For programs.
@@ -228,8 +232,46 @@ impl Given {
                 frames: self.number("frames", 1_000_000)?,
                 save: self.last("save").map(PathBuf::from),
             },
+            "motion" => Command::Motion(Box::new(self.motion()?)),
             _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
         })
+    }
+
+    fn motion(&mut self) -> Result<MotionOptions, String> {
+        let plain = match self.last("rule") {
+            None | Some("complexity") => false,
+            Some("size") => true,
+            Some(other) => return Err(format!("--rule is `{other}`; it is complexity or size")),
+        };
+        let threshold = match self.last("threshold") {
+            None => None,
+            Some(text) => Some(threshold(text).ok_or_else(|| {
+                format!("--threshold is `{text}`; it takes a number from 1.05 to 100, like 2.0")
+            })?),
+        };
+        Ok(MotionOptions {
+            config: self.all("config"),
+            source: self.take().unwrap_or_default(),
+            csv: self.has("csv"),
+            svg: self.last("svg").map(PathBuf::from),
+            fps: self.number("fps", 240)?,
+            threshold,
+            sensitivity: self.number("sensitivity", 10)?.map(|n| n as u8),
+            hold: self.time("hold")?,
+            cool_down: self.time("cooldown")?,
+            labels: self.last("labels").map(PathBuf::from),
+            plain,
+            seconds: self.number("seconds", 86_400)?,
+        })
+    }
+
+    /// A flag's time, at most a day.
+    fn time(&self, flag: &str) -> Result<Option<Duration>, String> {
+        let Some(text) = self.last(flag) else { return Ok(None) };
+        match seconds(text) {
+            Some(time) if time.as_secs() <= 86_400 => Ok(Some(time)),
+            _ => Err(format!("--{flag} is `{text}`; it takes seconds, like 1.5")),
+        }
     }
 
     /// The configuration of a camera that is nothing but an accessory.
@@ -239,11 +281,11 @@ impl Given {
             "{api: {listen: \"127.0.0.1:1984\"}, rtsp: {listen: \"\"}, ctl: {socket: \"\"}}".to_owned(),
             ["streams.camera=", &source].concat(),
             "homekit.camera.hksv=true".to_owned(),
+            ["homekit.camera.motion=", self.last("motion").unwrap_or("detect,api")].concat(),
         ];
         for (flag, key) in [
             ("pin", "homekit.camera.pin="),
             ("port", "homekit.camera.port="),
-            ("motion", "homekit.camera.motion="),
             ("threshold", "homekit.camera.motion_threshold="),
             ("pairings", "app.state="),
         ] {
@@ -438,7 +480,8 @@ mod tests {
             };
             let made = ["streams.camera=rtsp://a:b@c/d", "homekit.camera.hksv=true"];
             assert_eq!(config[1..3], made);
-            assert_eq!(config[3..], ["homekit.camera.pin=03145154", "app.state=/p"]);
+            assert_eq!(config[3], "homekit.camera.motion=detect,api");
+            assert_eq!(config[4..], ["homekit.camera.pin=03145154", "app.state=/p"]);
         }
         let probe = |json, seconds, frames, save: Option<&str>| {
             let (config, source) = (vec![], "rtsp://a:b@c/d".into());

@@ -108,6 +108,24 @@ pub const COMMANDS: &[Entry] = &[
         ],
         "Watch a source: tracks, codecs, size, bitrate, GOP.",
     ),
+    entry(
+        "motion",
+        &["SOURCE"],
+        &[
+            CONFIG,
+            flag("csv", None, "", "as a table"),
+            flag("svg", None, "FILE", "draw it"),
+            flag("fps", None, "N", "of a raw bitstream that does not say, 1 to 240 (25)"),
+            flag("threshold", None, "X", "above the baseline (2.0)"),
+            flag("sensitivity", None, "N", "the same from 1, dull, to 10 (5)"),
+            flag("hold", None, "S", "how long motion lasts (30; 1 with labels)"),
+            flag("cooldown", None, "S", "after which it may begin again (5; 0 with labels)"),
+            flag("labels", None, "FILE", "lines `start end` in seconds: score it"),
+            flag("rule", None, "WORD", "size: go2rtc's rule instead, to compare"),
+            flag("seconds", None, "N", "end after so many"),
+        ],
+        "Show what the motion detector sees, and score it.",
+    ),
     #[cfg(feature = "homekit")]
     entry(
         "hksv",

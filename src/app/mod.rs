@@ -13,6 +13,7 @@ mod homekit;
 pub mod log;
 mod memory;
 pub mod modules;
+pub mod motion;
 mod probe;
 pub mod program;
 #[cfg(feature = "record")]
@@ -20,6 +21,7 @@ mod record;
 #[cfg(feature = "rtsp")]
 mod rtsp;
 mod run;
+mod sentry;
 pub mod state;
 mod terminal;
 
@@ -56,6 +58,7 @@ pub fn main(words: Vec<OsString>) -> u8 {
             let until = probe::Until { seconds, frames };
             probe::probe(&config, &source, json, &until, save.as_deref()).into()
         }
+        Command::Motion(options) => motion::motion(&options).into(),
         Command::Devices { json } => print(&devices::list(json)),
         Command::Ctl { socket, action } => ctl::ctl(socket.as_deref(), action).into(),
         Command::Print(text) => print(&text),

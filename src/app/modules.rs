@@ -96,6 +96,7 @@ pub const FORMATS: &[Format] = &[
         speaker: &[Pcmu, Pcma, Aac, Opus, G722, Mpa, L16],
         takes: &[H264, H265, Jpeg, Pcmu, Pcma, Aac, Opus, G722, Mpa, L16, Onvif],
     },
+    Format { name: "motion", module: "motion", gives: &[], speaker: &[], takes: &[H264, H265] },
     Format { name: "probe", module: "probe", gives: &[], speaker: &[], takes: CodecId::ALL },
     Format { name: "preload", module: "preload", gives: &[], speaker: &[], takes: CodecId::ALL },
 ];

@@ -6,8 +6,10 @@ use super::config::{Config, Loaded, World, diff, load};
 use super::discovery::Discovery;
 use super::log as logging;
 use super::memory;
+use super::sentry::Sentries;
 use super::state::{self, Store};
 use crate::media::{Kind, Time};
+use crate::motion::sensor::Input;
 use crate::motion::{Bus, Event, What};
 use crate::net::auth::Authenticator;
 use crate::net::clock;
@@ -89,6 +91,8 @@ pub struct Program {
     pub discovery: Discovery,
     /// Events.
     pub bus: Rc<Bus>,
+    /// Those who look for motion.
+    sentries: Sentries,
     /// Who may do what.
     pub keeper: Rc<Authenticator>,
     /// The ways into the API.
@@ -170,6 +174,7 @@ impl Program {
             privacy: RefCell::default(),
             discovery: Discovery::default(),
             bus,
+            sentries: Sentries::default(),
             keeper,
             router,
             slow,
@@ -242,6 +247,7 @@ impl Program {
         for stream in &config.streams {
             self.set_stream(&config, &stream.name);
         }
+        self.sentries.set(&self.executor, &self.hall, &self.bus, &config);
         self.open_control(&config);
         self.open_api(&config);
         for service in &self.services {
@@ -302,7 +308,11 @@ impl Program {
     /// Nobody sees what shall be seen by nobody.
     fn follow_privacy(&self) {
         for stream in self.hall.streams() {
-            stream.switch(Off::Privacy, self.bus.is_on(stream.name(), What::Privacy(true)));
+            let off = self.bus.is_on(stream.name(), What::Privacy(true));
+            stream.switch(Off::Privacy, off);
+            if off {
+                self.sentries.clear(stream.name());
+            }
         }
     }
 
@@ -549,6 +559,7 @@ impl Program {
                 self.preload(name, query);
             }
         }
+        self.sentries.set(&self.executor, &self.hall, &self.bus, &config);
         if changes.restarts("api") {
             let mut old = self.listeners.take();
             // the ports are free at once; who asked for this change still gets its answer
@@ -589,7 +600,15 @@ impl Program {
             None => self.hall.streams().iter().map(|s| s.name().into()).collect(),
         };
         for stream in names {
-            self.bus.post(Event { time: clock::now(), stream, what });
+            if let What::Motion(on) = what
+                && self.sentries.report(&stream, Input::Api, on)
+            {
+                continue;
+            }
+            self.bus.post(Event { time: clock::now(), stream: stream.clone(), what });
+            if what == What::Doorbell {
+                self.sentries.press(&stream);
+            }
         }
         self.follow_privacy();
         Ok(())
@@ -618,6 +637,7 @@ impl Program {
 
     /// Lets everything go: viewers, sources, listeners.
     pub fn close(&self) {
+        self.sentries.stop();
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
         drop((listeners, self.control_door.take(), preloads, self.privacy.take()));
         for service in &self.services {

@@ -7,6 +7,7 @@ use super::program::{End, Program, configure_log, tell};
 use super::{log as logging, modules, terminal};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
+use crate::net::process;
 use crate::net::signals::{Signals, Told};
 use futures_lite::future;
 use std::ffi::{CString, OsString};
@@ -95,6 +96,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>, show: b
         return End::Exit(Exit::Failed as u8);
     }
     announce(program, show);
+    process::forget_start();
     let signals = match signals {
         Ok(signals) => signals,
         Err(error) => {

@@ -73,6 +73,39 @@ struct Ear {
 pub struct Bus {
     ears: RefCell<Vec<Weak<RefCell<Ear>>>>,
     on: RefCell<Vec<(Rc<str>, &'static str)>>,
+    wants: Rc<Wants>,
+}
+
+/// Streams of which somebody wants to know whether something moves: only those are looked at.
+#[derive(Default)]
+struct Wants {
+    streams: RefCell<Vec<Rc<str>>>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Wants {
+    fn wake(&self) {
+        for waker in self.wakers.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Has a stream looked at as long as it is kept.
+pub struct Want {
+    stream: Rc<str>,
+    wants: Rc<Wants>,
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        let mut streams = self.wants.streams.borrow_mut();
+        if let Some(at) = streams.iter().position(|s| *s == self.stream) {
+            streams.swap_remove(at);
+        }
+        drop(streams);
+        self.wants.wake();
+    }
 }
 
 impl Bus {
@@ -119,6 +152,34 @@ impl Bus {
         ears.retain(|e| e.strong_count() > 0);
         ears.push(Rc::downgrade(&ear));
         Listener { ear }
+    }
+
+    /// Wants to know whether something moves there.
+    pub fn want(&self, stream: &str) -> Want {
+        let stream: Rc<str> = stream.into();
+        self.wants.streams.borrow_mut().push(stream.clone());
+        self.wants.wake();
+        Want { stream, wants: self.wants.clone() }
+    }
+
+    /// Whether somebody wants to know whether something moves there.
+    pub fn wants(&self, stream: &str) -> bool {
+        self.wants.streams.borrow().iter().any(|s| **s == *stream)
+    }
+
+    /// Resolves when that is no longer so as it `was`.
+    pub async fn wants_change(&self, stream: &str, was: bool) {
+        poll_fn(|cx| {
+            if self.wants(stream) != was {
+                return Poll::Ready(());
+            }
+            let mut wakers = self.wants.wakers.borrow_mut();
+            if !wakers.iter().any(|w| w.will_wake(cx.waker())) {
+                wakers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Whether anybody listens.
@@ -182,6 +243,22 @@ mod tests {
         assert!(bus.is_on("b", What::Privacy(true)));
         post("a", What::Motion(false));
         assert!(!bus.is_on("a", What::Motion(true)));
+    }
+
+    /// A camera that is looked at because of a recorder that has gone home sends its pictures for ever.
+    #[test]
+    fn a_stream_is_wanted_as_long_as_somebody_wants_it() {
+        let bus = Bus::default();
+        let (one, two) = (bus.want("a"), bus.want("a"));
+        assert!(bus.wants("a") && !bus.wants("b"));
+        drop(one);
+        assert!(bus.wants("a"));
+        drop(two);
+        assert!(!bus.wants("a"));
+        crate::net::reactor::block_on(futures_lite::future::zip(bus.wants_change("a", false), async {
+            futures_lite::future::yield_now().await;
+            std::mem::forget(bus.want("a"));
+        }));
     }
 
     #[test]

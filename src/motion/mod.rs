@@ -1,6 +1,10 @@
-//! What happens in front of the camera: the event bus. Whoever notices something posts it; whoever
-//! wants to know listens. (The detector joins it here.)
+//! What happens in front of the camera: the event bus, on which whoever notices something posts it and
+//! whoever wants to know listens; and the detector, which notices from the sizes of encoded pictures.
 
 mod bus;
+pub mod detector;
+pub mod eye;
+pub mod plain;
+pub mod sensor;
 
-pub use bus::{Bus, Event, Listener, What};
+pub use bus::{Bus, Event, Listener, Want, What};

@@ -3,7 +3,7 @@
 //! that the way is open. It is made only while somebody receives it.
 
 use crate::media::{Codec, CodecId, Kind};
-use crate::motion::{Bus, Listener, What};
+use crate::motion::{Bus, Listener, Want, What};
 use crate::net::clock;
 use crate::net::reactor::Timer;
 use crate::stream::{Bounds, Executor, Inlet, Track};
@@ -26,6 +26,8 @@ pub struct Notes {
     motion: Cell<bool>,
     ring: Cell<bool>,
     task: RefCell<Option<Task<()>>>,
+    /// Has the stream looked at for motion.
+    _want: Want,
 }
 
 impl Notes {
@@ -38,6 +40,7 @@ impl Notes {
             motion: Cell::new(bus.is_on(stream, What::Motion(true))),
             ring: Cell::new(false),
             task: RefCell::default(),
+            _want: bus.want(stream),
         });
         notes.task.replace(Some(executor.spawn(write_down(Rc::downgrade(&notes), bus.listen()))));
         notes

@@ -18,6 +18,7 @@ pub mod http;
 pub mod jpeg;
 pub mod json;
 pub mod mdns;
+pub mod motion;
 pub mod opus;
 pub mod pairing;
 pub mod rtcp;
@@ -59,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "jpeg", run: jpeg::run, memory: |_| 4096 },
     Target { name: "json", run: json::run, memory: |d| 8 * 1024 + 300 * d.len() },
     Target { name: "mdns", run: mdns::run, memory: |d| 128 * 1024 + 16 * d.len() },
+    Target { name: "motion", run: motion::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "opus", run: opus::run, memory: |_| 1024 },
     Target { name: "pairing", run: pairing::run, memory: |d| 64 * 1024 + 64 * d.len() },
     Target { name: "rtcp", run: rtcp::run, memory: |_| 4096 },

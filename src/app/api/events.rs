@@ -11,8 +11,15 @@ use crate::net::users::Role;
 pub fn routes(routes: &Routes) {
     routes.on(Method::Get, "/api/events", Access::Role(Role::View), |program, request| async move {
         let (listener, user) = (program.bus.listen(), request.user.clone());
+        let only = request.query("src").filter(|s| !s.is_empty()).map(str::to_owned);
+        if let Some(refusal) = only.as_ref().and_then(|stream| request.refuse(Role::View, stream)) {
+            return refusal;
+        }
+        // who asks for one stream wants it looked at for motion
+        let want = only.as_ref().map(|stream| program.bus.want(stream));
         drop(program);
         Response::stream("application/jsonlines", move |mut body| async move {
+            let _want = want;
             // the head goes out now, so that a client knows it is heard
             body.write(b"{\"type\":\"listening\"}\n").await?;
             loop {
@@ -21,7 +28,8 @@ pub fn routes(routes: &Routes) {
                     None
                 });
                 let Some(event) = event.await else { return Ok(()) };
-                if !user.may(Role::View, Some(&event.stream)) {
+                let other = only.as_ref().is_some_and(|s| !event.stream.is_empty() && **s != *event.stream);
+                if other || !user.may(Role::View, Some(&event.stream)) {
                     continue;
                 }
                 let mut w = Writer::new();

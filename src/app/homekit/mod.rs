@@ -2,6 +2,7 @@
 //! what they hear of what happens. The accessory itself knows nothing of all this.
 
 mod book;
+mod motion;
 mod picture;
 #[cfg(test)]
 mod power_tests;
@@ -33,6 +34,7 @@ use std::fmt::Write;
 use std::future::ready;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long the last write may take: big numbers may be computed before it.
@@ -98,16 +100,21 @@ impl Drop for Home {
             books.extend(unit.map(|unit| (unit.book.clone(), book)));
         }
         let Some(store) = self.store.take() else { return };
-        let (done, written) = std::sync::mpsc::channel();
+        let written = Arc::new((Mutex::new(false), Condvar::new()));
+        let done = written.clone();
         let last = self.slow.run(move || {
             for (name, bytes) in books {
                 if let Err(e) = store.write(&name, VERSION, &bytes) {
                     log::error!(target: "homekit", "{e}");
                 }
             }
-            let _ = done.send(());
+            *done.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            done.1.notify_one();
         });
-        if written.recv_timeout(LAST).is_err() {
+        let now = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let come = last.is_ok()
+            && written.1.wait_timeout_while(now, LAST, |written| !*written).is_ok_and(|(now, _)| *now);
+        if !come {
             log::error!(target: "homekit", "{}: the last changes may not have been kept", self.name);
         }
         drop(last);
@@ -143,6 +150,8 @@ pub struct Homekit {
     /// What all viewers send with.
     desk: Rc<RefCell<Desk>>,
     ear: RefCell<Option<Task<()>>>,
+    /// Says whose motion is of use.
+    watch: RefCell<Option<Task<()>>>,
     /// What was to run when it was started.
     wanted: RefCell<Vec<String>>,
     routes: RefCell<Option<Routes>>,
@@ -191,6 +200,8 @@ impl Service for Homekit {
         if self.homes.borrow().is_empty() {
             return;
         }
+        let watch = motion::follow(Rc::downgrade(&self.homes), program.bus.clone());
+        self.watch.replace(Some(program.executor.spawn(watch)));
         let (homes, ear) = (self.homes.clone(), program.bus.listen());
         self.ear.replace(Some(program.executor.spawn(async move {
             loop {
@@ -210,6 +221,7 @@ impl Service for Homekit {
     }
 
     fn stop(&self) {
+        drop(self.watch.take());
         let ended = (self.ear.take(), self.routes.take(), self.homes.take(), self.program.take());
         drop(ended);
     }

@@ -16,7 +16,7 @@ mod text;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ pub fn install() {
 /// moved it away).
 pub fn configure(settings: &Settings) -> Result<(), OutputError> {
     {
-        let mut filter = LOGGER.filter.write().unwrap_or_else(PoisonError::into_inner);
+        let mut filter = LOGGER.filter.lock().unwrap_or_else(PoisonError::into_inner);
         filter.levels = settings.levels.clone();
     }
     log::set_max_level(settings.levels.most());
@@ -112,7 +112,7 @@ pub fn configure(settings: &Settings) -> Result<(), OutputError> {
 /// The secrets that no message may show, wherever they stand in it: passwords, tokens, setup codes.
 /// Replaces the former list.
 pub fn set_secrets(secrets: Secrets) {
-    let mut filter = LOGGER.filter.write().unwrap_or_else(PoisonError::into_inner);
+    let mut filter = LOGGER.filter.lock().unwrap_or_else(PoisonError::into_inner);
     filter.secrets = secrets;
 }
 
@@ -144,7 +144,7 @@ pub async fn tell_repetitions() {
 }
 
 struct Logger {
-    filter: RwLock<Filter>,
+    filter: Mutex<Filter>,
     core: Mutex<Core>,
 }
 
@@ -156,7 +156,7 @@ struct Filter {
 impl Logger {
     const fn new() -> Logger {
         let filter = Filter { levels: Levels::all(LevelFilter::Info), secrets: Secrets::new() };
-        Logger { filter: RwLock::new(filter), core: Mutex::new(Core::new()) }
+        Logger { filter: Mutex::new(filter), core: Mutex::new(Core::new()) }
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -170,7 +170,7 @@ impl Logger {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        self.wants(&self.filter.read().unwrap_or_else(PoisonError::into_inner), metadata)
+        self.wants(&self.filter.lock().unwrap_or_else(PoisonError::into_inner), metadata)
     }
 
     fn log(&self, record: &Record) {
@@ -185,7 +185,7 @@ impl Log for Logger {
         }
         let mut text = Text::new();
         {
-            let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
+            let filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
             mask::mask(&said, &filter.secrets, &mut text);
         }
         let (module, _) = level::module(record.target());
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn what_is_off_is_not_even_written_out() {
         let logger = Logger::new();
-        logger.filter.write().unwrap().levels.set("rtsp", LevelFilter::Debug);
+        logger.filter.lock().unwrap().levels.set("rtsp", LevelFilter::Debug);
         let shown = AtomicU32::new(0);
         record(&logger, Level::Debug, "streamd::app", format_args!("{}", Shown(&shown)));
         assert_eq!(shown.load(Relaxed), 0);
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_long_messages_end() {
         let logger = Logger::new();
-        logger.filter.write().unwrap().secrets.add("12-34-567");
+        logger.filter.lock().unwrap().secrets.add("12-34-567");
         record(&logger, Level::Error, "homekit", format_args!("code 12-34-567 of http://u:p@h/"));
         let long = "y".repeat(5000);
         record(&logger, Level::Error, "homekit", format_args!("{long}"));

@@ -1,6 +1,7 @@
 //! `homekit` and `mdns`: streams as accessories in Apple Home, and how the camera is found.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::app::config::keys::{Kind, Section, Shape, section};
 
@@ -56,12 +57,15 @@ section! {
         firmware: String = "", Kind::Text;
         /// Its hardware's revision, x.y.z; "" is not announced.
         hardware: String = "", Kind::Text;
-        /// Where motion comes from: api, or a detector that is not served yet.
-        motion: &'static str = "api", Kind::Words(&["api", "continuous", "detect", "onvif"]), LACKING;
-        /// go2rtc's detector: how much larger than usual a frame is.
-        motion_threshold: String = "", Kind::Text, LACKING;
-        /// go2rtc's detector: for how long motion stays.
-        motion_hold_time: String = "", Kind::Text, LACKING;
+        /// Where motion comes from, one word or several with commas: detect (the detector looks at the pictures),
+        /// api (HTTP and the control socket), continuous (every 30 seconds, to record always), external, onvif.
+        motion: String = "api", Kind::Text;
+        /// How far above the usual a picture has to be to show motion, 1.05 to 100. Less sees more.
+        motion_threshold: String = "2.0", Kind::Text;
+        /// The same as a number from 1 (only what is large) to 10 (whatever stirs); 0 leaves it to the threshold.
+        motion_sensitivity: u16 = "0", Kind::Int(0, 10);
+        /// For how long motion stays after it was seen last.
+        motion_hold_time: Duration = "30s", Kind::Duration(1000, 3_600_000);
         /// Of a camera whose motion events are to be used.
         onvif_url: String = "", Kind::Text, LACKING;
     }

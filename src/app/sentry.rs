@@ -1,0 +1,313 @@
+//! Who looks for motion: one sentry for each stream. While somebody wants to know (a viewer of the
+//! metadata, a client of the events, a hub that is to record), and only then, it reads the stream's pictures
+//! and shows them to the detector. What an accessory's sensor makes of it, of what programs say and of the
+//! clock is posted on the bus; a stream that is no accessory has no sensor, and its detector posts itself.
+
+use super::config::{Config, Homekit};
+use super::motion::threshold;
+use crate::media::{Codec, CodecId, Kind};
+use crate::motion::detector::{Detector, Settings, threshold_of};
+use crate::motion::eye::Eye;
+use crate::motion::sensor::{Input, LEAST, Modes, Sensor};
+use crate::motion::{Bus, Event, What};
+use crate::net::clock;
+use crate::net::reactor::Timer;
+use crate::stream::{AttachError, Executor, Hall, Join, Peer, Reader, Step, Wish, backoff};
+use async_task::Task;
+use futures_lite::future::or;
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// All of them.
+#[derive(Default)]
+pub struct Sentries {
+    all: RefCell<Vec<Rc<Sentry>>>,
+}
+
+/// What a sentry is told.
+#[derive(Clone, Copy, PartialEq)]
+struct Orders {
+    settings: Settings,
+    /// Where an accessory's motion comes from.
+    modes: Option<Modes>,
+}
+
+struct Sentry {
+    stream: Rc<str>,
+    orders: Orders,
+    bus: Rc<Bus>,
+    sensor: Option<RefCell<Sensor>>,
+    /// The sensor's next moment may have changed.
+    stirred: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    task: RefCell<Option<Task<()>>>,
+}
+
+/// What the configuration says of a stream; what cannot be understood is told, and the default is taken.
+fn orders(config: &Config, stream: &str) -> (Orders, Option<String>) {
+    let row = config.homekit.iter().find(|(name, _)| name == stream).map(|(_, row)| row);
+    let Some(row) = row else {
+        return (Orders { settings: Settings::default(), modes: None }, None);
+    };
+    let (settings, wrong) = settings(row);
+    let (modes, other) = match Modes::parse(&row.motion) {
+        Ok(modes) => (modes, None),
+        Err(word) => {
+            let known = Input::ALL.map(Input::name).join(", ");
+            (Modes::only(Input::Api), Some(format!("motion: {word:?} is none of {known}")))
+        }
+    };
+    let told = wrong.or(other).map(|sentence| format!("homekit.{stream}.{sentence}"));
+    (Orders { settings, modes: Some(modes) }, told)
+}
+
+fn settings(row: &Homekit) -> (Settings, Option<String>) {
+    let usual = Settings { hold: row.motion_hold_time, ..Settings::default() };
+    if row.motion_sensitivity > 0 {
+        return (Settings { threshold: threshold_of(row.motion_sensitivity as u8), ..usual }, None);
+    }
+    match threshold(&row.motion_threshold) {
+        Some(threshold) => (Settings { threshold, ..usual }, None),
+        None => (usual, Some(format!("motion_threshold: {:?}: expected 1.05 to 100", row.motion_threshold))),
+    }
+}
+
+impl Sentries {
+    /// Has those stand guard whom the configuration names; who stands there already stays.
+    pub fn set(&self, executor: &Executor, hall: &Rc<Hall>, bus: &Rc<Bus>, config: &Config) {
+        let mut all = self.all.borrow_mut();
+        let mut old = std::mem::take(&mut *all);
+        for stream in &config.streams {
+            let (orders, told) = orders(config, &stream.name);
+            let known = old.iter().position(|s| *s.stream == *stream.name && s.orders == orders);
+            if let Some(known) = known {
+                all.push(old.swap_remove(known));
+                continue;
+            }
+            if let Some(sentence) = told {
+                log::error!(target: "motion", "{sentence}");
+            }
+            all.push(Sentry::stand(executor, hall, bus, &stream.name, orders));
+        }
+        drop(all);
+        // those whom nobody named are relieved here, and what they saw is over
+        for sentry in old {
+            drop(sentry.task.take());
+            if bus.is_on(&sentry.stream, What::Motion(true)) {
+                sentry.post(false);
+            }
+        }
+    }
+
+    fn with(&self, stream: &str, act: impl FnOnce(&Sentry, &mut Sensor) -> Option<bool>) -> bool {
+        let found = self.all.borrow().iter().find(|s| *s.stream == *stream).cloned();
+        let Some(sentry) = found else { return false };
+        let Some(sensor) = &sentry.sensor else { return false };
+        let changed = act(&sentry, &mut sensor.borrow_mut());
+        sentry.tell(changed);
+        sentry.stir();
+        true
+    }
+
+    /// An input says that something moves, or has ceased to; false if the stream is no accessory.
+    pub fn report(&self, stream: &str, input: Input, on: bool) -> bool {
+        self.with(stream, |_, sensor| sensor.report(clock::now(), input, on))
+    }
+
+    /// Somebody rings.
+    pub fn press(&self, stream: &str) {
+        self.with(stream, |_, sensor| sensor.press(clock::now()));
+    }
+
+    /// The camera is off: what was seen is over.
+    pub fn clear(&self, stream: &str) {
+        self.with(stream, |_, sensor| sensor.clear());
+    }
+
+    /// Nobody stands guard any longer.
+    pub fn stop(&self) {
+        for sentry in self.all.take() {
+            drop(sentry.task.take());
+        }
+    }
+}
+
+impl Sentry {
+    fn stand(
+        executor: &Executor,
+        hall: &Rc<Hall>,
+        bus: &Rc<Bus>,
+        stream: &str,
+        orders: Orders,
+    ) -> Rc<Sentry> {
+        let sensor = orders.modes.map(|modes| RefCell::new(Sensor::new(modes, orders.settings.hold, LEAST)));
+        let sentry = Rc::new(Sentry {
+            stream: stream.into(),
+            orders,
+            bus: bus.clone(),
+            sensor,
+            stirred: Cell::new(false),
+            waker: RefCell::default(),
+            task: RefCell::default(),
+        });
+        let (own, hall) = (Rc::downgrade(&sentry), Rc::downgrade(hall));
+        let guard = guard(executor.clone(), hall, own, bus.clone(), sentry.stream.clone());
+        sentry.task.replace(Some(executor.spawn(guard)));
+        sentry
+    }
+
+    fn looks(&self) -> bool {
+        self.orders.modes.is_none_or(|modes| modes.has(Input::Detect))
+    }
+
+    fn post(&self, on: bool) {
+        let event = Event { time: clock::now(), stream: self.stream.clone(), what: What::Motion(on) };
+        self.bus.post(event);
+    }
+
+    fn tell(&self, changed: Option<bool>) {
+        if let Some(on) = changed {
+            self.post(on);
+        }
+    }
+
+    /// The detector has seen something, or that it is over.
+    fn saw(&self, on: bool) {
+        match &self.sensor {
+            None => self.post(on),
+            Some(sensor) => {
+                let changed = sensor.borrow_mut().report(clock::now(), Input::Detect, on);
+                self.tell(changed);
+                self.stir();
+            }
+        }
+    }
+
+    fn stir(&self) {
+        self.stirred.set(true);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Until the sensor was told something.
+async fn stirred(sentry: &Weak<Sentry>) {
+    poll_fn(|cx| {
+        let Some(sentry) = sentry.upgrade() else { return Poll::Ready(()) };
+        if sentry.stirred.take() {
+            return Poll::Ready(());
+        }
+        sentry.waker.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    })
+    .await
+}
+
+/// A sentry's whole life: it looks while somebody wants it, and minds its sensor's clock.
+async fn guard(executor: Executor, hall: Weak<Hall>, own: Weak<Sentry>, bus: Rc<Bus>, stream: Rc<str>) {
+    let mut looking: Option<Task<()>> = None;
+    loop {
+        let wanted = bus.wants(&stream);
+        let deadline = {
+            let Some(sentry) = own.upgrade() else { return };
+            let looks = wanted && sentry.looks();
+            if looks != looking.is_some() {
+                looking = looks.then(|| {
+                    executor.spawn(look(hall.clone(), own.clone(), stream.clone(), sentry.orders.settings))
+                });
+                if !looks && sentry.sensor.is_none() && bus.is_on(&stream, What::Motion(true)) {
+                    sentry.post(false);
+                }
+            }
+            let sensor = sentry.sensor.as_ref();
+            let told = sensor.map(|s| {
+                let mut sensor = s.borrow_mut();
+                (sensor.listen(clock::now(), wanted), sensor.deadline())
+            });
+            let (changed, deadline) = told.unwrap_or_default();
+            sentry.tell(changed);
+            deadline
+        };
+        let due = async {
+            match deadline {
+                Some(at) => Timer::after(at.since(clock::now())).await,
+                None => pending().await,
+            };
+        };
+        or(or(due, stirred(&own)), bus.wants_change(&stream, wanted)).await;
+    }
+}
+
+/// Looks at the stream's pictures as long as they come, and tries again where they do not.
+async fn look(hall: Weak<Hall>, own: Weak<Sentry>, stream: Rc<str>, settings: Settings) {
+    let codecs = [CodecId::H264, CodecId::H265].map(Codec::new).to_vec();
+    let wishes = [Wish { codecs, ..Wish::any(Kind::Video) }];
+    let mut failures = 0;
+    loop {
+        let Some(found) = hall.upgrade().and_then(|hall| hall.get(&stream)) else { return };
+        let peer = Peer { format: "motion", ..Peer::default() };
+        match found.attach(&wishes, Join::Live, peer).await {
+            Ok(reader) => {
+                drop(found);
+                failures = 0;
+                let mut detector = Detector::new(settings);
+                see(reader, &own, &mut detector).await;
+                // what nobody sees any longer has ended
+                if let (true, Some(sentry)) = (detector.is_on(), own.upgrade()) {
+                    sentry.saw(false);
+                }
+            }
+            Err(error) => {
+                drop(found);
+                failures += 1;
+                // of what is wrong with a source the source itself tells
+                if failures == 1 && matches!(error, AttachError::Codecs { .. }) {
+                    log::warn!(target: "motion", "{stream}: {error}");
+                }
+            }
+        }
+        Timer::after(backoff(failures)).await;
+    }
+}
+
+/// Shows the pictures to the detector.
+async fn see(mut reader: Reader, own: &Weak<Sentry>, detector: &mut Detector) {
+    let Some(mut eye) = reader.codec(0).and_then(|codec| Eye::new(&codec)) else { return };
+    loop {
+        // a stream that stands still shows nothing that moves
+        let silence = async {
+            match detector.is_on() {
+                true => Timer::after(Duration::from_secs(5)).await,
+                false => pending().await,
+            };
+            None
+        };
+        let step = or(async { Some(reader.next().await) }, silence).await;
+        let changed = match step {
+            None => detector.tick(clock::now()).then_some(false),
+            Some(Step::Closed(_)) => return,
+            Some(Step::Codec(_, codec)) => match Eye::new(&codec) {
+                Some(other) => {
+                    eye = other;
+                    None
+                }
+                None => return,
+            },
+            Some(Step::Frame(at)) => {
+                let frame = reader.frame(at);
+                let seen = frame.and_then(|f| Some((f.meta.decode, eye.look(&f.data, f.gap)?)));
+                reader.done(at);
+                seen.and_then(|(time, picture)| detector.picture(time, picture).changed)
+            }
+        };
+        if let Some(on) = changed {
+            let Some(sentry) = own.upgrade() else { return };
+            sentry.saw(on);
+        }
+    }
+}

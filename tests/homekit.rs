@@ -316,18 +316,8 @@ fn alone(test: &str) -> bool {
                   exec \"$0\" --exact \"$1\" --nocapture";
     let me = std::env::current_exe().unwrap();
     let mut command = Command::new("timeout");
-    command.args([
-        "-s",
-        "KILL",
-        "300",
-        "unshare",
-        "-nmpf",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-        script,
-    ]);
+    command.args(["-s", "KILL", "300"]);
+    unshare::begin(&mut command, "-nmpf --kill-child --mount-proc", script);
     // processes have small numbers there, and name their folders by them
     let folder = Folder::new();
     command.env("ALONE_IN_A_NETWORK", "1").env("TMPDIR", &folder.0);

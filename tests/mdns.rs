@@ -2,6 +2,9 @@
 //! beside it on the same machine, or both. Each test lives in namespaces of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+#[path = "support/unshare.rs"]
+mod unshare;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -22,18 +25,8 @@ fn alone(test: &str) -> bool {
                   ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture";
     let me = std::env::current_exe().unwrap();
     let mut command = Command::new("timeout");
-    command.args([
-        "-s",
-        "KILL",
-        "300",
-        "unshare",
-        "-nmpf",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-        script,
-    ]);
+    command.args(["-s", "KILL", "300"]);
+    unshare::begin(&mut command, "-nmpf --kill-child --mount-proc", script);
     let out = command.arg(me).arg(test).env("ALONE_IN_A_NETWORK", "1").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(

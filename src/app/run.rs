@@ -96,7 +96,10 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>, show: b
         return End::Exit(Exit::Failed as u8);
     }
     announce(program, show);
-    process::forget_start();
+    // with a limit, tracks get what the program leaves: all of it is there from the start
+    if program.loaded().config.memory.limit == 0 {
+        process::forget_start();
+    }
     let signals = match signals {
         Ok(signals) => signals,
         Err(error) => {

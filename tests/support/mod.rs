@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod rtsp;
+pub mod unshare;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -338,12 +339,9 @@ pub fn alone(test: &str, namespaces: &str, script: &str) -> bool {
     let script = format!("{script} && exec \"$0\" --exact \"$1\" --nocapture");
     let me = std::env::current_exe().unwrap();
     let mut command = Command::new("timeout");
-    command
-        .args(["240", "unshare"])
-        .args(namespaces.split(' '))
-        .args(["sh", "-c", &script])
-        .arg(me)
-        .arg(test);
+    command.arg("240");
+    unshare::begin(&mut command, namespaces, &script);
+    command.arg(me).arg(test);
     let out = command.env("ALONE", "1").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     let complaints = String::from_utf8_lossy(&out.stderr);

@@ -192,16 +192,7 @@ fn strangers_learn_nothing_and_harm_nobody() {
 #[test]
 fn a_camera_goes_on_recording_after_a_power_cut() {
     let mut streamd = Streamd::start(&config("width=320&height=180&gop=1", ""));
-    let again = format!(
-        "kill -9 {0}\n\
-         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
-         (exec '{PROGRAM}' -c '{1}' </dev/null >/dev/null 2>>'{2}') & echo $! >'{3}'",
-        streamd.pid(),
-        streamd.folder.path("streamd.yaml").display(),
-        streamd.folder.path("log").display(),
-        streamd.folder.path("pid").display(),
-    );
-    let restart = format!("sh {}", streamd.folder.write("restart", again).display());
+    let restart = format!("sh {}", streamd.folder.write("restart", restart_script(&streamd)).display());
     let second = Second(streamd.folder.path("pid"));
     hubsim(&streamd, &["pair"], &[]);
     let report = hubsim(&streamd, &["persist"], &["--restart", &restart, "--settle", "3"]);

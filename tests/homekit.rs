@@ -77,16 +77,7 @@ fn the_simulator_is_right_about_itself() {
 fn a_hub_lives_with_the_camera() {
     let mut streamd = Streamd::start(&config(0, "off", ", speaker: true, category_id: doorbell"));
     // the simulator kills it; we start it again with the same arguments
-    let again = format!(
-        "kill -9 {0}\n\
-         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
-         (exec '{PROGRAM}' -c '{1}' </dev/null >/dev/null 2>>'{2}') & echo $! >'{3}'",
-        streamd.pid(),
-        streamd.folder.path("streamd.yaml").display(),
-        streamd.folder.path("log").display(),
-        streamd.folder.path("pid").display(),
-    );
-    let restart = format!("sh {}", streamd.folder.write("restart", again).display());
+    let restart = format!("sh {}", streamd.folder.write("restart", restart_script(&streamd)).display());
     let tell = |event: &str| {
         let socket = streamd.socket();
         format!("curl -fsS -m 50 -X POST --unix-socket {} 'http://camera/api/{event}'", socket.display())

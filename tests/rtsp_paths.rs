@@ -38,23 +38,6 @@ fn decoded(transport: &str, url: &str, frames: &str) -> (Vec<i64>, String) {
     (times.map(|l| l.split(',').nth(2).unwrap().trim().parse().unwrap()).collect(), run.err)
 }
 
-/// Runs a test again in a network of its own, where groups stay; true inside.
-fn alone_in_a_network(test: &str) -> bool {
-    if std::env::var_os("ALONE_IN_A_NETWORK").is_some() {
-        return true;
-    }
-    let script = "ip link set lo up && ip link set lo multicast on && ip route add 224.0.0.0/4 dev lo && \
-                  exec \"$0\" --exact \"$1\" --nocapture";
-    let me = std::env::current_exe().unwrap();
-    let mut command = Command::new("timeout");
-    command.args(["240", "unshare", "-n", "sh", "-c", script]).arg(me).arg(test);
-    let out = command.env("ALONE_IN_A_NETWORK", "1").output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    let complaints = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && said.contains("1 passed"), "{said}{complaints}");
-    false
-}
-
 /// What a network does to datagrams.
 #[derive(Clone, Copy)]
 struct Weather {
@@ -412,7 +395,7 @@ fn describe(rtsp: &str, path: &str) -> String {
 /// whoever asks for it finds it in the description.
 #[test]
 fn a_configured_group_is_used_and_named() {
-    if !alone_in_a_network("a_configured_group_is_used_and_named") {
+    if !alone_with_groups("a_configured_group_is_used_and_named") {
         return;
     }
     let group = "rtsp: {listen: \"127.0.0.1:0\", multicast_address: 239.255.42.7, multicast_port: 15000}\n";

@@ -1,7 +1,10 @@
 //! The RTSP server as strangers meet it: the built program on one side, FFmpeg, GStreamer and raw
 //! sockets on the other.
 #![cfg(all(feature = "rtsp", feature = "demo"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::disallowed_methods)]
+
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use support::alone_with_groups;
 
 /// How long something may take that has to happen, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,26 +85,6 @@ impl Rig {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Raw { reader: BufReader::new(stream.try_clone().unwrap()), stream, cseq: 0, url: self.url("cam") }
     }
-}
-
-/// Runs one test again inside a network of its own, where only loopback is, groups too; true inside.
-fn alone_in_a_network(test: &str) -> bool {
-    if std::env::var_os("ALONE_IN_A_NETWORK").is_some() {
-        return true;
-    }
-    let script = "ip link set lo up && ip link set lo multicast on && ip route add 224.0.0.0/4 dev lo && \
-                  exec \"$0\" --exact \"$1\" --nocapture";
-    let me = std::env::current_exe().unwrap();
-    let mut command = Command::new("timeout");
-    command.args(["240", "unshare", "-n", "sh", "-c", script]).arg(me).arg(test);
-    let out = command.env("ALONE_IN_A_NETWORK", "1").output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(
-        out.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    false
 }
 
 /// Runs a program for at most so many seconds.
@@ -615,7 +599,7 @@ fn ffmpeg_and_gstreamer_decode_through_http() {
 #[test]
 fn ffmpeg_and_gstreamer_decode_by_multicast() {
     // groups are sent to the network: to one of the test's own
-    if !alone_in_a_network("ffmpeg_and_gstreamer_decode_by_multicast") {
+    if !alone_with_groups("ffmpeg_and_gstreamer_decode_by_multicast") {
         return;
     }
     let rig = Rig::start("");

@@ -330,6 +330,28 @@ pub fn run(args: &[&str], stdin: &str) -> Run {
     tool(&program(), args, stdin)
 }
 
+/// Runs a test again in a network of its own, where only loopback is, groups too; true inside.
+pub fn alone_with_groups(test: &str) -> bool {
+    let script = "ip link set lo up && ip link set lo multicast on && ip route add 224.0.0.0/4 dev lo";
+    alone(test, "-n", script)
+}
+
+/// A script that pulls the program's plug and starts it again with the same file: its number is in `pid`
+/// of its folder then.
+pub fn restart_script(it: &Streamd) -> String {
+    let path = |name| it.folder.path(name).display().to_string();
+    format!(
+        "kill -9 {0}\n\
+         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
+         (exec '{1}' -c '{2}' </dev/null >/dev/null 2>>'{3}') & echo $! >'{4}'",
+        it.pid(),
+        program(),
+        path("streamd.yaml"),
+        path("log"),
+        path("pid"),
+    )
+}
+
 /// Runs a test again by itself, in namespaces of its own (`unshare`'s words) that a script prepares;
 /// true inside.
 pub fn alone(test: &str, namespaces: &str, script: &str) -> bool {

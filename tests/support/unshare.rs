@@ -12,8 +12,11 @@ pub fn begin(command: &mut Command, namespaces: &str, script: &str) {
         command.args(namespaces.split(' ')).args(["sh", "-c", script]);
         return;
     }
-    // the root is a folder of another system and no mount of its own (chroot): it is made one
-    let root = "mount --rbind / /mnt && mount --make-rprivate /mnt && exec chroot /mnt sh -c \"$0\" \"$@\"";
+    // the root is a folder of another system and no mount of its own (chroot): it is made one, after the
+    // mount that it is in was made the namespace's own, so that the others see nothing of it
+    let root = "perl -e 'chdir \"/\"; chroot \"/mnt\"; chdir \"..\" for 1 .. 99; chroot \".\"; \
+                exec qw(mount --make-rprivate /)' && \
+                mount --rbind / /mnt && exec chroot /mnt sh -c \"$0\" \"$@\"";
     let here = std::env::current_dir().unwrap();
     command.args(["--propagation", "unchanged"]).args(namespaces.split(' '));
     command.args(["sh", "-c", root]).arg(format!("cd '{}' && {script}", here.display()));

@@ -2,8 +2,10 @@
 //! names and interfaces; we only say what there is. Pure, but for two calls at the end.
 
 use super::claim::Service;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The file's content.
 pub(super) fn service_file(service: &Service) -> String {
@@ -48,12 +50,32 @@ pub(super) fn path(directory: &Path, service: &Service, id: u32) -> PathBuf {
 }
 
 /// Writes it so that the daemon sees the old file or the new one, never a part.
+///
+/// avahi looks at whole seconds of a file's time, and reads a file again only when they have changed:
+/// a file that is changed twice within one second is dated a second on.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     // the daemon reads what ends in .service
     let draft = path.with_extension("new");
-    std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| {
+    let before = std::fs::metadata(path).and_then(|old| old.modified());
+    let put = || {
+        let mut file = File::create(&draft)?;
+        file.write_all(text.as_bytes())?;
+        if let Ok(before) = before {
+            let next = UNIX_EPOCH + Duration::from_secs(seconds(before) + 1);
+            if file.metadata()?.modified()? < next {
+                // a disk that keeps no such times loses a change now and then, and no more
+                let _ = file.set_modified(next);
+            }
+        }
+        std::fs::rename(&draft, path)
+    };
+    put().inspect_err(|_| {
         let _ = std::fs::remove_file(&draft);
     })
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -74,5 +96,22 @@ mod tests {
         assert!(text.contains("<txt-record>md=a&lt;b</txt-record>\n    <txt-record>c#=1</txt-record>"));
         let evil = Service { kind: "_../../etc._tcp".into(), ..service };
         assert_eq!(path(Path::new("/d"), &evil, 3), Path::new("/d/streamd-etctcp-3.service"));
+    }
+
+    #[test]
+    fn each_change_has_a_second_of_its_own() {
+        let folder = std::env::temp_dir().join(format!("streamd-mdns-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("a.service");
+        let mut last = 0;
+        for text in ["one", "two", "three"] {
+            write(&path, text).unwrap();
+            let now = seconds(std::fs::metadata(&path).unwrap().modified().unwrap());
+            assert!(now > last, "{text}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            last = now;
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -160,6 +160,14 @@ fn kept(streamd: &Streamd, iid: u16) -> Option<Vec<u8>> {
     }
 }
 
+/// The streams that nobody shall see, as they are on flash.
+fn private(streamd: &Streamd) -> Vec<u8> {
+    match Store::with_disk(&streamd.folder.path("streamd.d"), Flash).read("privacy") {
+        Found::Value { bytes, .. } => bytes,
+        _ => Vec::new(),
+    }
+}
+
 /// Switched off in the Home app, the camera shows others what its owner says; with a hand before its
 /// eye, nobody sees anything.
 #[test]
@@ -192,6 +200,11 @@ fn a_camera_that_is_off_shows_nothing() {
     assert!(!sees(&streamd));
     assert_eq!(streamd.local("POST", "/api/reload", "").status, 200);
     assert!(!sees(&streamd), "a reload opens no eyes");
+    wait_until("privacy to be kept", || private(&streamd) == b"cam");
+    streamd.child.kill().unwrap();
+    streamd.ended();
+    streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+    assert!(!sees(&streamd), "nor does a pulled plug");
     assert_eq!(privacy(&streamd, false), 200);
     assert!(sees(&streamd));
     hubsim(&streamd, "snapshot", &[]);

@@ -40,6 +40,7 @@ packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
         "${missing[@]}" >/dev/null 2>"${TMPDIR:-/tmp}/apt-$$.log" || {
         tail -n 3 "${TMPDIR:-/tmp}/apt-$$.log" >&2
+        rm -f "${TMPDIR:-/tmp}/apt-$$.log" "$cache/apt-updated" # its lists may be what is wrong
         die 3 "could not install ${missing[*]} $why"
     }
     rm -f "${TMPDIR:-/tmp}/apt-$$.log"

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The arena grows in steps of this size; the first is everybody's, and is taken in parts.
+/// The arena grows in steps of this size; the first is everybody's. A small one grows by less.
 pub const STEP: usize = 64 * 1024;
 const PART: usize = STEP / 4;
 /// Places in the index at the start; doubled while frames have to be kept.
@@ -204,7 +204,7 @@ impl Ring {
     /// Makes the arena so long, or as long as it may be just now.
     fn grow(&mut self, wish: usize) {
         let have = self.arena.len();
-        let step = if wish > STEP { STEP } else { PART };
+        let step = if wish > 4 * STEP { STEP } else { PART };
         let wish = (wish.div_ceil(step) * step).min(self.limit).saturating_sub(have);
         let mut more = wish.min(self.cap.saturating_sub(have));
         if let Some(room) = &self.room {

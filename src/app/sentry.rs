@@ -4,7 +4,7 @@
 //! clock is posted on the bus; a stream that is no accessory has no sensor, and its detector posts itself.
 
 use super::config::{Config, Homekit};
-use super::motion::threshold;
+use super::motion::score::threshold;
 use crate::media::{Codec, CodecId, Kind};
 use crate::motion::detector::{Detector, Settings, threshold_of};
 use crate::motion::eye::Eye;

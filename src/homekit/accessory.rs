@@ -457,9 +457,6 @@ impl Accessory {
     pub(super) fn pairings_changed(&mut self, camera: &mut dyn Camera) {
         self.comings += 1;
         if !self.book.is_paired() {
-            for Member { accessory, camera, .. } in &mut self.members {
-                accessory.forget_all(&mut **camera);
-            }
             for place in 0..self.places.len() {
                 self.free(place, camera);
             }
@@ -473,6 +470,15 @@ impl Accessory {
             for c in shape.services().flat_map(|s| shape.of(s)).filter(|c| c.may & may::KEEP != 0) {
                 // what was selected is so no more
                 camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
+            }
+        }
+    }
+
+    /// It is on flash that nobody is paired: those behind it forget what was set too.
+    pub(super) fn empty_members(&mut self) {
+        if !self.book.is_paired() {
+            for Member { accessory, camera, .. } in &mut self.members {
+                accessory.forget_all(&mut **camera);
             }
         }
     }
@@ -596,6 +602,7 @@ impl Accessory {
     pub fn forget_all(&mut self, camera: &mut dyn Camera) {
         self.book.wipe();
         self.pairings_changed(camera);
+        self.empty_members();
         self.unsaved = true;
     }
 

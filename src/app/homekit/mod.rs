@@ -363,7 +363,7 @@ impl Homekit {
             }
         }
         let listening = server.serve(listener);
-        if let Err(e) = server.announce(&program.discovery.responder(program, config), port) {
+        if let Err(e) = server.announce(&program.discovery.responder(config), port) {
             program.fault("homekit", format!("homekit.{name}: it cannot be found: {e}"));
         }
         program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {name}"));

@@ -192,9 +192,10 @@ fn is_in_step(streamd: &Streamd) {
 }
 
 /// The hub could choose what it then got: all that the simulator remarks is that it chose a higher profile.
-fn chose_what_it_got(report: &Value, expected: (i64, i64, i64)) {
+fn chose_what_it_got(report: &Value, (width, height, rates): (i64, i64, &[i64])) {
     let chosen = report.get("info").and_then(|i| i.get("selected")).unwrap();
-    assert_eq!((int(chosen, "width"), int(chosen, "height"), int(chosen, "fps")), expected);
+    assert_eq!((int(chosen, "width"), int(chosen, "height")), (width, height));
+    assert!(rates.contains(&int(chosen, "fps")), "{chosen:?}");
     let notes = items(report, "checks").iter().filter(|c| text(c, "id").starts_with("rec.fmp4.note"));
     let notes: Vec<_> =
         notes.map(|c| text(c, "detail")).filter(|note| !note.contains("profile_idc")).collect();
@@ -219,7 +220,8 @@ fn a_hub_records_what_happens_and_what_was_before() {
     wait_for_source(&streamd, 1920);
     hubsim(&streamd, &["pair"], &[]);
     let report = hubsim(&streamd, &["record"], &RECORD);
-    chose_what_it_got(&report, (1920, 1080, 30));
+    // a busy machine makes fewer pictures, and says so
+    chose_what_it_got(&report, (1920, 1080, &[15, 24, 30]));
     passed(&report, &RULES);
     passed(&report, &["rec.audio.present"]);
     plays(&streamd.folder.path("seen.mp4"));
@@ -238,7 +240,7 @@ fn a_doorbell_records_too() {
     wait_for_source(&streamd, 720);
     hubsim(&streamd, &["pair"], &[]);
     let report = hubsim(&streamd, &["record"], &[&RECORD[..], &["--no-audio"]].concat());
-    chose_what_it_got(&report, (720, 1280, 15));
+    chose_what_it_got(&report, (720, 1280, &[15]));
     passed(&report, &RULES);
     plays(&streamd.folder.path("seen.mp4"));
     holds_the_moment(&streamd);
@@ -277,6 +279,34 @@ fn a_camera_goes_on_recording_after_power_cuts() {
     assert!(!streamd.log().contains("paired anew"));
     let _ = streamd.child.wait();
     drop(second);
+}
+
+/// From the box to the wall and back, with all that hubs, homes and strangers do to a camera and to a doorbell
+/// that record.
+#[test]
+#[ignore = "lasts minutes: scripts/soak hub"]
+#[cfg(all(feature = "aac", feature = "opus"))]
+fn a_hub_lives_with_what_records() {
+    for more in [", speaker: true", ", speaker: true, category_id: doorbell"] {
+        let mut streamd = Streamd::start(&config("width=1280&height=720&fps=30&gop=1", more));
+        wait_for_source(&streamd, 1280);
+        let restart = format!("sh {}", streamd.folder.write("restart", restart_script(&streamd)).display());
+        let second = Second(streamd.folder.path("pid"));
+        let socket = streamd.socket();
+        let ring = format!(
+            "curl -fsS -m 50 -X POST --unix-socket {} 'http://camera/api/homekit/doorbell?id=cam'",
+            socket.display()
+        );
+        let args = ["--restart", &restart, "--settle", "3", "--talkback", "--live-seconds", "4"];
+        let bell = ["--ring", &ring];
+        let bell = if more.contains("doorbell") { &bell[..] } else { &[] };
+        let report = hubsim(&streamd, &["all"], &[&RECORD[..], &args, bell].concat());
+        passed(&report, &RULES);
+        passed(&report, &["rec.audio.present", "persist.records", "modes.off.closesrec", "hds.idle"]);
+        plays(&streamd.folder.path("seen.mp4"));
+        let _ = streamd.child.wait();
+        drop(second);
+    }
 }
 
 /// Started by the simulator; told to end when dropped.

@@ -8,7 +8,6 @@ use std::cell::Cell;
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     static MOST: Cell<isize> = const { Cell::new(0) };
-    static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -17,9 +16,6 @@ fn count(bytes: isize) {
     let _ = HELD.try_with(|held| {
         held.set(held.get() + bytes);
         let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
-        if bytes > 0 {
-            let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        }
     });
 }
 
@@ -47,9 +43,4 @@ pub fn held() -> isize {
 /// The most that it has held since it asked last, beyond what it holds.
 pub fn most() -> isize {
     MOST.replace(HELD.get())
-}
-
-/// How often it has asked for memory.
-pub fn asked() -> u64 {
-    ASKED.get()
 }

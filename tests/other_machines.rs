@@ -184,25 +184,34 @@ fn the_time_of_day_begins_in_1970_and_jumps() {
     assert_eq!(it.local("GET", "/api/log", "").status, 200);
 }
 
-/// From the box to the wall and back: a home pairs, looks, and lets go. The simulator of a hub on the
-/// other side, which says what it did not get.
+/// From the box to the wall and back: a home pairs, looks, has recorded what happens, and lets go. The
+/// simulator of a hub on the other side, which says what it did not get.
 #[cfg(feature = "homekit")]
 #[test]
-fn a_home_pairs_and_looks() {
+fn a_home_pairs_looks_and_records() {
     let it = Streamd::start(
         "open: true\napi: {listen: \"127.0.0.1:0\"}\nrtsp: {listen: \"127.0.0.1:0\"}\nmdns: {mode: \"off\"}\n\
-         streams:\n  inbox:\nhomekit:\n  inbox: {pin: 031-45-154, port: 0}\n",
+         streams:\n  inbox:\nhomekit:\n  inbox: {pin: 031-45-154, port: 0, hksv: true}\n",
     );
     let film = film(&it.folder);
     let _publisher = publish(&film, &format!("{}/inbox", it.rtsp()), "tcp");
     published(&it, "inbox");
     let port = int(&it.local("GET", "/api/homekit?id=inbox", "").json(), "port").to_string();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hubsim/hubsim.mjs");
-    let state = it.folder.path("hub.json").display().to_string();
-    for part in ["pair", "verify", "live", "unpair"] {
+    let path = |name: &str| it.folder.path(name).display().to_string();
+    let (state, clip) = (path("hub.json"), path("clip.mp4"));
+    let moves = |method: &str| {
+        let url = "http://camera/api/homekit/motion?id=inbox";
+        format!("curl -fsS -m 50 -X {method} --unix-socket '{}' '{url}'", it.socket().display())
+    };
+    let (begins, ends) = (moves("POST"), moves("DELETE"));
+    for part in ["pair", "verify", "live", "record", "unpair"] {
         let args = ["120", "node", script, part, "--port", &port, "--pin", "031-45-154", "--patience", "10"];
-        let more = ["--state", &state, "--live-seconds", "3"];
-        let seen = long_tool("timeout", &[&args[..], &more].concat(), "", 2 * PATIENCE);
+        // of the live view, until something moves, and for which it does
+        let seconds = ["--live-seconds", "3", "--warmup", "5", "--seconds", "3"];
+        let more = ["--state", &state, "--out", &clip, "--trigger", &begins, "--trigger-off", &ends];
+        let all = [&args[..], &seconds, &more].concat();
+        let seen = long_tool("timeout", &all, "", 2 * PATIENCE);
         let report = parse(seen.out.as_bytes()).unwrap_or_else(|e| panic!("{part}: {e}: {}", seen.err));
         let failed: Vec<_> = items(&report, "failed").iter().filter_map(Value::as_str).collect();
         assert!(seen.code == 0 && failed.is_empty(), "{part}: {failed:?}\n{}", seen.err);

@@ -5,7 +5,7 @@
 
 use super::config::sections::FOREIGN;
 use super::config::{Config, Homekit};
-use super::motion::threshold;
+use super::motion::score::threshold;
 use crate::media::{Codec, CodecId, Kind};
 use crate::motion::detector::{Detector, Settings, threshold_of};
 use crate::motion::eye::Eye;

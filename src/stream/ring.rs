@@ -2,17 +2,19 @@
 //! Frames are written straight into the arena, once, and read in place. Pure: it knows no clock, no
 //! task and no codec; whoever writes says when a frame was captured and whether it is a key frame.
 //!
-//! The arena grows where it is, until it holds what must be kept, which is everything from the last
-//! key frame that is older than the wished span; its bound is never taken beforehand. When memory is
-//! short it gives its end back. Neither ever needs room for a second copy of what it holds.
+//! The arena grows where it is, whenever it would have to overwrite what must be kept, which is
+//! everything from the last key frame that is older than the wished span; its bound is never taken
+//! beforehand. When memory is short it gives its end back. Neither ever needs room for a second copy of
+//! what it holds.
 
 use crate::media::Time;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The arena grows in steps of this size; the first is everybody's.
+/// The arena grows in steps of this size; the first is everybody's, and is taken in parts.
 pub const STEP: usize = 64 * 1024;
+const PART: usize = STEP / 4;
 /// Places in the index at the start; doubled while frames have to be kept.
 const INDEX: usize = 64;
 
@@ -79,9 +81,8 @@ pub struct Ring {
     /// The oldest frame that has to be kept, and the first not yet looked at as its successor.
     keep_from: u64,
     probe: u64,
-    /// Bytes from `keep_from` to the head, and the most since the arena last began anew.
+    /// Bytes from `keep_from` to the head.
     kept: usize,
-    peak: usize,
     /// Frames that had to be kept but were overwritten.
     broken: u64,
 }
@@ -108,7 +109,6 @@ impl Ring {
             keep_from: 0,
             probe: 0,
             kept: 0,
-            peak: 0,
             broken: 0,
         }
     }
@@ -199,13 +199,13 @@ impl Ring {
         let used = self.start + self.filled;
         self.arena.truncate((used.max(1).div_ceil(STEP) * STEP).min(self.cap).max(used));
         self.arena.shrink_to_fit();
-        self.peak = self.kept;
     }
 
     /// Makes the arena so long, or as long as it may be just now.
     fn grow(&mut self, wish: usize) {
         let have = self.arena.len();
-        let wish = (wish.div_ceil(STEP) * STEP).min(self.limit).saturating_sub(have);
+        let step = if wish > STEP { STEP } else { PART };
+        let wish = (wish.div_ceil(step) * step).min(self.limit).saturating_sub(have);
         let mut more = wish.min(self.cap.saturating_sub(have));
         if let Some(room) = &self.room {
             let left = room.get();
@@ -354,7 +354,6 @@ impl Ring {
                 self.drop_oldest(false);
             }
         }
-        self.peak = self.peak.max(self.kept);
         Some(seq)
     }
 
@@ -414,10 +413,14 @@ impl Ring {
         if need > self.cap {
             return Err(TooBig);
         }
+        while self.tail < self.keep_from && self.oldest_within(self.start, self.start + need) {
+            self.drop_oldest(true);
+        }
         if self.start + need > self.arena.len() {
-            let wish = self.peak.max(self.kept).saturating_mul(5) / 4 + need;
-            if wish > self.arena.len() {
-                self.grow(wish);
+            let kept = self.entry(self.keep_from.max(self.tail)).map(|e| e.offset as usize);
+            // it lies behind, or at the front where this one would go
+            if need > self.arena.len() || kept.is_some_and(|at| at >= self.start || at < need) {
+                self.widen(self.start + need);
             }
         }
         if need > self.arena.len() {
@@ -433,12 +436,35 @@ impl Ring {
             }
             self.arena.copy_within(self.start..self.start + self.filled, 0);
             self.start = 0;
-            self.peak = self.kept;
         }
         while self.tail < self.head && self.oldest_within(self.start, self.start + need) {
-            self.drop_oldest(true);
+            if self.tail < self.keep_from || !self.widen(self.start + need) {
+                self.drop_oldest(true);
+            }
         }
         Ok(())
+    }
+
+    /// Makes room up to there by moving what is older and lies behind further back; whether that was
+    /// possible at all.
+    fn widen(&mut self, to: usize) -> bool {
+        let (from, end) = (self.start + self.filled, self.arena.len());
+        let old = self.entry(self.tail).map_or(end, |e| e.offset as usize);
+        let free = if old >= self.start { old } else { end };
+        self.grow(end + to.saturating_sub(free));
+        let by = self.arena.len() - end;
+        if by == 0 || from > end {
+            return by > 0;
+        }
+        self.arena.copy_within(from..end, from + by);
+        for seq in self.tail..self.head {
+            let slot = self.slot(seq);
+            match self.index.get_mut(slot).filter(|e| e.offset as usize >= from) {
+                Some(e) => e.offset += by as u32,
+                None => break,
+            }
+        }
+        true
     }
 }
 
@@ -500,7 +526,31 @@ mod tests {
                 assert!(from.is_some(), "frame {n}: no key frame 4 s back");
             }
         }
-        assert!(ring.span() <= 50 * 6 * 5000 * 3 / 2);
+        assert!(ring.span() <= 25 * 6 * 5000 + 2 * STEP, "{}", ring.span());
+    }
+
+    #[test]
+    fn a_prebuffer_stays_whole_while_pictures_become_larger() {
+        let mut ring = Ring::new(8 << 20, Duration::from_secs(4));
+        let mut rnd = 7u32;
+        for n in 0..2000u64 {
+            rnd = rnd.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let most = 2000 + 10 * n as usize;
+            // in parts, as packets bring it
+            for _ in 0..3 {
+                ring.append(&vec![(n * 40) as u8; (rnd >> 16) as usize % most + 1]).unwrap();
+            }
+            ring.commit(meta(n * 40, n % 50 == 0), None).unwrap();
+            if n > 200 {
+                let from = ring.key_before(Time::from_nanos((n * 40 - 4000) * 1_000_000));
+                assert!(from.is_some(), "frame {n}: no key frame 4 s back");
+            }
+            if n % 16 == 0 {
+                check(&ring);
+            }
+        }
+        assert_eq!(ring.broken(), 0);
+        assert!(ring.span() < ring.kept() + ring.kept() / 2, "{} for {}", ring.span(), ring.kept());
     }
 
     #[test]

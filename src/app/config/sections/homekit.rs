@@ -33,7 +33,7 @@ section! {
         sub_streams: Vec<String> = "", Kind::List;
         /// HomeKit Secure Video: hubs may record what happens, from four seconds before it.
         hksv: bool = "false", Kind::Bool;
-        /// The pictures are higher than wide: hubs refuse what does not stand as they were told.
+        /// The pictures are higher than wide; recordings know that of their source.
         upright: bool = "false", Kind::Bool;
         /// Announce the microphone.
         microphone: bool = "true", Kind::Bool;

@@ -60,7 +60,7 @@ fn walkers_are_seen_in_a_constant_bitrate_where_sizes_alone_are_blind() {
 
 #[test]
 fn walkers_are_seen_in_h265() {
-    is_good("h265-vbr", 940, 1000, 700);
+    is_good("h265-vbr", 940, 1000, 1000);
 }
 
 #[test]

@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn the_first_pictures_behind_a_key_frame_are_judged_when_two_groups_were_seen() {
         let mut habit = Habit::new();
-        let mut blind = |habit: &mut Habit| {
+        let blind = |habit: &mut Habit| {
             habit.go(1, 2900, true, true);
             let blind = habit.blind;
             group(habit, 0, false);

@@ -1,8 +1,8 @@
 //! What the motion detector costs: nanoseconds per picture, from its size alone and with the head of its
 //! slice read for the quantiser.
 //!
-//! `motion` prints the table; `motion size PICTURES` and `motion qp PICTURES` only do that work, for whoever
-//! counts its instructions.
+//! `motion` prints the table; `motion size PICTURES`, `moves` and `qp` only do that work, for whoever counts its
+//! instructions (`scripts/insn --motion`).
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -84,7 +84,10 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     if let [what, count] = &words[..] {
         let count = count.parse().unwrap_or(0);
-        let done = if what == "qp" { quantisers(count) } else { sizes(count, false) };
+        let done = match what.as_str() {
+            "qp" => quantisers(count),
+            _ => sizes(count, what == "moves"),
+        };
         eprintln!("{done}");
         return;
     }

@@ -4,6 +4,8 @@
 mod bus;
 pub mod detector;
 pub mod eye;
+mod habit;
+mod level;
 pub mod plain;
 pub mod sensor;
 

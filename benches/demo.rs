@@ -39,7 +39,7 @@ fn main() {
         let start = Instant::now();
         for _ in 0..100 {
             out.clear();
-            camera.jpeg(&mut out);
+            camera.jpeg(None, &mut out);
         }
         let jpeg = start.elapsed().as_nanos() / 100;
         let total: u128 = sums.iter().map(|s| s.0).sum();

@@ -272,7 +272,7 @@ fn the_snapshot_looks_like_the_video() {
         camera.frame(&moment, &mut unit);
         annex_b(&camera.extra(), &mut stream);
         annex_b(&unit, &mut stream);
-        camera.jpeg(&mut picture);
+        camera.jpeg(None, &mut picture);
         fs::write(folder.file("a.jpg"), &picture).unwrap();
         fs::write(folder.file("a.h264"), &stream).unwrap();
         let mut images = Vec::new();
@@ -297,4 +297,34 @@ fn the_snapshot_looks_like_the_video() {
         let (mean, worst) = (off.iter().sum::<u64>() * 100 / off.len() as u64, off.iter().max().unwrap());
         assert!(mean < 200 && *worst < 48, "{name}: mean {mean}/100, worst {worst}");
     }
+}
+
+/// A tile's picture is as large as the tile, or as what is filmed, and shows the same.
+#[test]
+fn a_smaller_picture_keeps_its_shape() {
+    let options = Options::parse("demo:?width=640&height=360").unwrap();
+    let folder = Folder::new("jpegsmall");
+    let mut camera = Camera::new(&options);
+    camera.frame(&Moment::default(), &mut Vec::new());
+    let mut means = Vec::new();
+    for (most, size) in [
+        (None, (640, 360)),
+        (Some((1280, 720)), (640, 360)),
+        (Some((320, 240)), (320, 180)),
+        (Some((640, 100)), (176, 100)),
+        (Some((1, 1)), (16, 16)),
+    ] {
+        let mut picture = Vec::new();
+        camera.jpeg(most, &mut picture);
+        let (from, to) = (folder.file("a.jpg"), folder.file("a.gray"));
+        fs::write(&from, &picture).unwrap();
+        run(
+            "ffmpeg",
+            &["-v", "error", "-xerror", "-y", "-i", &from, "-pix_fmt", "gray", "-f", "rawvideo", &to],
+        );
+        let pixels = fs::read(&to).unwrap();
+        assert_eq!(pixels.len(), size.0 * size.1, "{most:?}");
+        means.push(pixels.iter().map(|&p| u64::from(p)).sum::<u64>() / pixels.len() as u64);
+    }
+    assert!(means[1..4].iter().all(|m| m.abs_diff(means[0]) < 8), "{means:?}");
 }

@@ -258,7 +258,7 @@ targets! {
     sdp: 3_000,
     source: 20_000,
     srtp: 1_000,
-    tlv8: 10_000,
+    tlv8: 2_500,
     uri: 20_000,
     wav: 20_000,
     websocket: 12_000,

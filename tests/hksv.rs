@@ -15,11 +15,16 @@ const PIN: &str = "031-45-154";
 /// A recording takes its time, and a busy machine more of it.
 const LONGEST: Duration = Duration::from_secs(240);
 
+/// How often the plug is pulled; scripts/soak pulls it more often.
+fn pulls() -> u32 {
+    std::env::var("PLUG_PULLS").map_or(4, |times| times.parse().unwrap())
+}
+
 fn config(source: &str, more: &str) -> String {
     format!(
         "api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\nmdns: {{mode: \"off\"}}\n\
          streams:\n  cam: demo:?{source}\n\
-         homekit:\n  cam: {{pin: {PIN}, hksv: true{more}}}\n"
+         homekit:\n  cam: {{pin: {PIN}, motion: api, hksv: true{more}}}\n"
     )
 }
 
@@ -28,7 +33,7 @@ fn home(streamd: &Streamd) -> Value {
 }
 
 fn recording(streamd: &Streamd, key: &str) -> Value {
-    home(streamd).get("recordings").and_then(|r| r.get("cam")?.get(key)).unwrap().clone()
+    home(streamd).get("recordings").and_then(|r| r.get("cam")?.get(key)).cloned().unwrap_or(Value::Null)
 }
 
 fn missing(streamd: &Streamd) -> String {
@@ -66,7 +71,7 @@ fn hubsim(streamd: &Streamd, parts: &[&str], more: &[&str]) -> Value {
         .spawn()
         .unwrap();
     let mut child = Guard(child);
-    let end = Instant::now() + LONGEST;
+    let end = Instant::now() + LONGEST + Duration::from_secs(15) * pulls();
     let status = loop {
         match child.0.try_wait().unwrap() {
             Some(status) => break status,
@@ -146,20 +151,80 @@ fn holds_the_moment(streamd: &Streamd) {
     assert!((3000..12_000).contains(&before) && last > said, "{before} ms before it, {first} {said} {last}");
 }
 
+/// Pictures and sound show and tell the same moment: the demo camera ticks at each whole second of the clock
+/// that its pictures carry.
+#[cfg(feature = "aac")]
+#[allow(clippy::float_arithmetic)]
+fn is_in_step(streamd: &Streamd) {
+    let path = streamd.folder.path("seen.mp4");
+    let path = path.to_str().unwrap();
+    let args =
+        ["-v", "error", "-show_entries", "stream=codec_type,sample_rate,start_time,duration", "-of", "json"];
+    let report = parse(tool("ffprobe", &[&args[..], &[path]].concat(), "").out.as_bytes()).unwrap();
+    let of = |kind: &str, key: &str| -> f64 {
+        let stream = items(&report, "streams").iter().find(|s| text(s, "codec_type") == kind).unwrap();
+        text(stream, key).parse().unwrap()
+    };
+    let (pictures, sound) = (of("video", "start_time"), of("audio", "start_time"));
+    let ends = [pictures + of("video", "duration"), sound + of("audio", "duration")];
+    assert!((pictures - sound).abs() < 0.033 && (ends[0] - ends[1]).abs() < 0.066, "{report:?}");
+    let samples = streamd.folder.path("samples");
+    ffmpeg(&["-v", "error", "-i", path, "-vn", "-f", "s16le", "-ac", "1", samples.to_str().unwrap()]);
+    let samples = std::fs::read(samples).unwrap();
+    let loud = |b: &[u8]| i16::from_le_bytes([b[0], b[1]]).unsigned_abs() > 3000;
+    let rate = of("audio", "sample_rate");
+    let (first, _) = taken(Path::new(path));
+    let first = first as f64 / 1e9;
+    let (mut quiet, mut ticks) = (0, Vec::new());
+    for (at, sample) in samples.chunks_exact(2).enumerate() {
+        if loud(sample) {
+            if f64::from(quiet) > rate / 2.0 {
+                // when the tick is heard, by the clock that is in the pictures
+                let heard = first + (sound - pictures) + at as f64 / rate;
+                ticks.push(((heard - heard.round()) * 1000.0) as i64);
+            }
+            quiet = 0;
+        } else {
+            quiet += 1;
+        }
+    }
+    assert!(ticks.len() >= 8 && ticks.iter().all(|off| off.abs() <= 20), "milliseconds off: {ticks:?}");
+}
+
+/// The hub could choose what it then got: all that the simulator remarks is that it chose a higher profile.
+fn chose_what_it_got(report: &Value, expected: (i64, i64, i64)) {
+    let chosen = report.get("info").and_then(|i| i.get("selected")).unwrap();
+    assert_eq!((int(chosen, "width"), int(chosen, "height"), int(chosen, "fps")), expected);
+    let notes = items(report, "checks").iter().filter(|c| text(c, "id").starts_with("rec.fmp4.note"));
+    let notes: Vec<_> =
+        notes.map(|c| text(c, "detail")).filter(|note| !note.contains("profile_idc")).collect();
+    assert!(notes.is_empty(), "{notes:?}");
+}
+
+/// Waits until it is known what the source's pictures are.
+fn wait_for_source(streamd: &Streamd, width: i64) {
+    wait_until("the source's size to be known", || {
+        recording(streamd, "width").as_int() == Some(width) && int(&home(streamd), "config_number") == 1
+    });
+}
+
 const RECORD: [&str; 4] = ["--warmup", "6", "--seconds", "4"];
 
 /// From the first switch to the second clip; then every switch.
 #[test]
 #[cfg(feature = "aac")]
 fn a_hub_records_what_happens_and_what_was_before() {
-    let streamd = Streamd::start(&config("width=320&height=180", ""));
+    let streamd = Streamd::start(&config("width=1920&height=1080&fps=30", ""));
     assert!(missing(&streamd).contains("no hub has chosen"), "{}", missing(&streamd));
+    wait_for_source(&streamd, 1920);
     hubsim(&streamd, &["pair"], &[]);
     let report = hubsim(&streamd, &["record"], &RECORD);
+    chose_what_it_got(&report, (1920, 1080, 30));
     passed(&report, &RULES);
     passed(&report, &["rec.audio.present"]);
     plays(&streamd.folder.path("seen.mp4"));
     holds_the_moment(&streamd);
+    is_in_step(&streamd);
     assert_eq!(recording(&streamd, "armed"), Value::Bool(true));
     assert_eq!(recording(&streamd, "recording"), Value::Bool(false));
     hubsim(&streamd, &["modes"], &[]);
@@ -168,10 +233,12 @@ fn a_hub_records_what_happens_and_what_was_before() {
 /// The same as a doorbell whose picture stands upright, is slow, has few key frames and no sound.
 #[test]
 fn a_doorbell_records_too() {
-    let source = "width=180&height=320&fps=15&gop=5&audio=none";
-    let streamd = Streamd::start(&config(source, ", category_id: doorbell, upright: true"));
+    let source = "width=720&height=1280&fps=15&gop=5&audio=none";
+    let streamd = Streamd::start(&config(source, ", category_id: doorbell"));
+    wait_for_source(&streamd, 720);
     hubsim(&streamd, &["pair"], &[]);
     let report = hubsim(&streamd, &["record"], &[&RECORD[..], &["--no-audio"]].concat());
+    chose_what_it_got(&report, (720, 1280, 15));
     passed(&report, &RULES);
     plays(&streamd.folder.path("seen.mp4"));
     holds_the_moment(&streamd);
@@ -188,15 +255,26 @@ fn strangers_learn_nothing_and_harm_nobody() {
     assert_eq!(recording(&streamd, "opened"), Value::Int(0));
 }
 
-/// The plug is pulled while a hub records; nobody has to switch anything on again.
+/// The plug is pulled after everything was set, and then again and again while a hub records and a switch is
+/// being written; nobody has to switch anything on again.
 #[test]
-fn a_camera_goes_on_recording_after_a_power_cut() {
-    let mut streamd = Streamd::start(&config("width=320&height=180&gop=1", ""));
+fn a_camera_goes_on_recording_after_power_cuts() {
+    let mut streamd = Streamd::start(&config("width=1280&height=720&fps=30&gop=1", ""));
     let restart = format!("sh {}", streamd.folder.write("restart", restart_script(&streamd)).display());
     let second = Second(streamd.folder.path("pid"));
     hubsim(&streamd, &["pair"], &[]);
-    let report = hubsim(&streamd, &["persist"], &["--restart", &restart, "--settle", "3"]);
-    passed(&report, &["persist.records", "persist.active", "persist.selected", "persist.audio"]);
+    let rounds = pulls().to_string();
+    let more = ["--restart", &restart, "--settle", "3", "--rounds", &rounds];
+    let report = hubsim(&streamd, &["persist", "cut"], &more);
+    passed(
+        &report,
+        &["persist.records", "persist.active", "persist.selected", "persist.audio", "cut.records"],
+    );
+    // it keeps itself ready from its first moment on, whoever comes
+    assert_eq!(recording(&streamd, "armed"), Value::Bool(true));
+    let stream = streamd.local("GET", "/api/streams?src=cam", "").json();
+    assert_eq!(text(producer(&stream), "state"), "running");
+    assert!(!streamd.log().contains("paired anew"));
     let _ = streamd.child.wait();
     drop(second);
 }
@@ -210,6 +288,53 @@ impl Drop for Second {
         let _ = Command::new("kill").arg(pid.trim()).status();
         wait_until("the second one to end", || !Path::new("/proc").join(pid.trim()).exists());
     }
+}
+
+/// Whoever waits for a clip is told what is missing, one thing after another.
+#[test]
+fn the_last_missing_step_is_named() {
+    let text = |hksv: bool, source: &str| {
+        let demo = "demo:?width=160&height=96";
+        config("width=160&height=96", "")
+            .replace("hksv: true", &format!("hksv: {hksv}"))
+            .replace(demo, source)
+    };
+    let demo = "demo:?width=160&height=96";
+    let streamd = Streamd::start(&text(false, demo));
+    let reload = |text: &str| {
+        streamd.set_file(text);
+        assert_eq!(streamd.local("POST", "/api/reload", "").status, 200);
+    };
+    let alone = "no controller is connected: a hub has to be in the network";
+    let unchosen = "no hub has chosen how to record: choose Stream & Allow Recording in the Home app";
+    let forbidden = "recording is not allowed in the Home app";
+    assert_eq!(missing(&streamd), "it is not paired; hksv is off in the configuration");
+    reload(&text(true, demo));
+    assert_eq!(missing(&streamd), format!("it is not paired; {unchosen}; {forbidden}"));
+    hubsim(&streamd, &["pair"], &[]);
+    wait_until("the hub to go", || missing(&streamd) == format!("{alone}; {unchosen}; {forbidden}"));
+    hubsim(&streamd, &["switch"], &["--recording", "0"]);
+    wait_until("the hub to go", || missing(&streamd) == format!("{alone}; {forbidden}"));
+    hubsim(&streamd, &["switch"], &["--recording", "1", "--active", "0"]);
+    let off = "the camera is switched off in the Home app";
+    wait_until("the hub to go", || missing(&streamd) == format!("{alone}; {off}"));
+    assert_eq!(recording(&streamd, "armed"), Value::Bool(false));
+    hubsim(&streamd, &["switch"], &["--active", "1"]);
+    wait_until("the hub to go", || missing(&streamd) == alone);
+    assert_eq!(recording(&streamd, "armed"), Value::Bool(true));
+    let privacy = |on: bool| {
+        streamd.local("POST", &format!("/api/events?type=privacy&src=cam&on={on}"), "");
+    };
+    privacy(true);
+    let shut = "the camera is switched off by somebody who stands before it";
+    assert_eq!(missing(&streamd), format!("{alone}; {shut}"));
+    privacy(false);
+    assert_eq!(missing(&streamd), alone);
+    // nobody answers there
+    reload(&text(true, "rtsp://127.0.0.1:9/none"));
+    wait_until("the source to be missed", || missing(&streamd).contains("nothing can be recorded: "));
+    reload(&text(true, demo));
+    wait_until("the source to be back", || missing(&streamd) == alone);
 }
 
 /// One line makes any camera one that hubs record.

@@ -22,12 +22,12 @@ use streamd::net::srtp::{Master, Sender, TAG};
 use streamd::net::udp::Batch;
 use streamd::stream::{Bounds, Hall, Inlet, Peer};
 
-const SPS: &[u8] = b"\x67\x42\xc0\x28\xd9\x00\x78\x02\x27\xe5\xc0\x44\x00\x00\x03\x00\x04\x00\x00\x03\x00\xc8\x3c\x60\xc9\x20";
-const PPS: &[u8] = b"\x68\xcb\x83\xcb\x20";
+pub const SPS: &[u8] = b"\x67\x42\xc0\x28\xd9\x00\x78\x02\x27\xe5\xc0\x44\x00\x00\x03\x00\x04\x00\x00\x03\x00\xc8\x3c\x60\xc9\x20";
+pub const PPS: &[u8] = b"\x68\xcb\x83\xcb\x20";
 const GOP: u64 = 50;
 /// Bytes of a picture; a key frame has five times as much, the others a little less for it.
-const PICTURE: usize = 9_200;
-const KEY: usize = 50_000;
+pub const PICTURE: usize = 9_200;
+pub const KEY: usize = 50_000;
 const PERIOD: Duration = Duration::from_millis(40);
 /// Bytes of a packet before its tag.
 const PACKET: usize = 1200;
@@ -36,7 +36,7 @@ const PACKETS: usize = 25 * 10_000 / (PACKET - 12 - 2) + 1;
 const JOINS: usize = 40;
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn unit(nals: &[&[u8]]) -> Vec<u8> {
+pub fn unit(nals: &[&[u8]]) -> Vec<u8> {
     nals.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat()).collect()
 }
 

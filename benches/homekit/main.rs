@@ -7,6 +7,8 @@
 //!                             and the longest time that one step of a session keeps others waiting
 //!   homekit recording TIMES   a fragment of 4 MB through film, cipher and frames that often, beside the bare
 //!                             cipher: MB/s of both, and allocations and bytes held of the last one
+//!   homekit hub TIMES         microseconds from a hub's request to the file's beginning and to the first whole
+//!                             fragment, and the bytes of the heap that a recording takes
 //!   homekit cipher PACKETS    only locks that many packets, for whoever counts its instructions
 //!   homekit verify TIMES      only verifies a controller that often, for the same
 //!   homekit setup TIMES       only computes both steps of SRP that often, for the same
@@ -19,6 +21,7 @@
     clippy::float_arithmetic
 )]
 
+mod hub;
 mod live;
 mod pairing;
 mod recording;
@@ -32,12 +35,15 @@ struct Counting;
 
 pub static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 pub static HELD: AtomicUsize = AtomicUsize::new(0);
+/// The most that was held, since somebody has set it back.
+pub static MOST: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call is passed on unchanged; only numbers are kept beside it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        HELD.fetch_add(layout.size(), Relaxed);
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST.fetch_max(held, Relaxed);
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
@@ -56,13 +62,14 @@ fn main() {
         ["verify", times] => pairing::verify(times.parse().unwrap()),
         ["setup", times] => pairing::setup(times.parse().unwrap()),
         ["pairing", times] => pairing::measure(times.parse().unwrap()),
+        ["hub", times] => hub::measure(times.parse().unwrap()),
         ["recording", times] => recording::measure(times.parse().unwrap()),
         ["live", seconds] => {
             let executor = Rc::new(LocalExecutor::new());
             executor.block_on(live::run(seconds.parse().unwrap(), executor.clone())).unwrap();
         }
         _ => println!(
-            "homekit live SECONDS | pairing TIMES | recording TIMES | cipher PACKETS | verify TIMES | setup TIMES"
+            "homekit live SECONDS | pairing TIMES | recording TIMES | hub TIMES | cipher PACKETS | verify TIMES | setup TIMES"
         ),
     }
 }

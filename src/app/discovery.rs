@@ -2,21 +2,26 @@
 //! announce. It is there only once something is announced, and nothing listens for it before.
 
 use super::config::Config;
-use super::program::Program;
 use crate::net::mdns::{Mode, Registration, Responder, Service, Settings};
+use crate::stream::Executor;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Who is announced, and by whom.
-#[derive(Default)]
 pub struct Discovery {
+    executor: Executor,
     responder: RefCell<Option<Rc<Responder>>>,
     told: RefCell<Vec<(&'static str, Registration)>>,
 }
 
 impl Discovery {
+    /// Nobody yet.
+    pub fn new(executor: Executor) -> Discovery {
+        Discovery { executor, responder: RefCell::default(), told: RefCell::default() }
+    }
+
     /// Who speaks mDNS for this program.
-    pub fn responder(&self, program: &Program, config: &Config) -> Rc<Responder> {
+    pub fn responder(&self, config: &Config) -> Rc<Responder> {
         let known = self.responder.borrow().clone();
         known.unwrap_or_else(|| {
             let mode = match config.mdns.mode {
@@ -26,30 +31,30 @@ impl Discovery {
             };
             let directory = config.mdns.directory.clone();
             let settings = Settings { mode, host: host(config), directory };
-            let responder = Rc::new(Responder::new(&program.executor, settings));
+            let responder = Rc::new(Responder::new(&self.executor, settings));
             self.responder.replace(Some(responder.clone()));
             responder
         })
     }
 
-    /// Announces a part's server at that port; what the part announced before is taken back.
+    /// Announces a part's server at that port; what the part announced before is taken back. A sentence
+    /// says why it cannot be found.
     pub fn announce(
         &self,
-        program: &Program,
         config: &Config,
         part: &'static str,
         kind: &str,
         port: u16,
         path: &str,
-    ) {
+    ) -> Result<(), String> {
         self.conceal(part);
         let mut txt = String::from("path=/");
         crate::net::http::percent_encode(&mut txt, path);
         let service = Service { kind: kind.into(), name: host(config), port, txt: vec![txt] };
-        match self.responder(program, config).register(service) {
-            Ok(registration) => self.told.borrow_mut().push((part, registration)),
-            Err(e) => program.fault(part, format!("{part}: it cannot be found by mDNS: {e}")),
-        }
+        let registered = self.responder(config).register(service);
+        let registration = registered.map_err(|e| format!("{part}: it cannot be found by mDNS: {e}"))?;
+        self.told.borrow_mut().push((part, registration));
+        Ok(())
     }
 
     /// A part has nothing to announce any more.

@@ -3,9 +3,9 @@
 //! last; when nothing is left to shrink, new viewers are refused. Frames and viewers are not looked at
 //! here.
 
-use super::program::Program;
+use crate::net::process;
 use crate::net::reactor::Timer;
-use crate::stream::{STEP, Track};
+use crate::stream::{Hall, STEP, Track};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -72,22 +72,22 @@ fn share(limit: usize, total: usize, tracks: &[Held]) -> Share {
     Share { caps, room, short: over > 0 }
 }
 
-/// Looks and says, as long as the program runs.
-pub async fn govern(program: Weak<Program>, limit: usize) {
+/// Looks and says, as long as there are streams.
+pub async fn govern(hall: Weak<Hall>, limit: usize) {
     let mut was = (false, false);
     loop {
-        let Some(held) = program.upgrade() else { return };
-        let tracks = held.hall.tracks();
+        let Some(hall) = hall.upgrade() else { return };
+        let tracks = hall.tracks();
         let spans: Vec<Held> = tracks.iter().map(look).collect();
-        let total = super::api::process().0 as usize;
+        let total = process::usage().0 as usize;
         let Share { caps, room, short } = share(limit, total, &spans);
         let mut shrunk = spans.iter().any(|t| t.lacks > 0);
         for (track, cap) in tracks.iter().zip(caps) {
             shrunk |= cap < track.ring().span();
             track.set_cap(cap);
         }
-        held.hall.set_room(room);
-        held.hall.set_short(short);
+        hall.set_room(room);
+        hall.set_short(short);
         if shrunk && !was.0 {
             log::warn!(
                 target: "app",
@@ -109,7 +109,7 @@ pub async fn govern(program: Weak<Program>, limit: usize) {
         }
         was = (was.0 || shrunk, short);
         let idle = tracks.is_empty();
-        drop((tracks, held));
+        drop((tracks, hall));
         // nothing runs: nothing grows
         Timer::after(if idle { 5 * PERIOD } else { PERIOD }).await;
     }

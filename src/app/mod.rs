@@ -14,6 +14,7 @@ pub mod log;
 mod memory;
 pub mod modules;
 pub mod motion;
+mod privacy;
 mod probe;
 pub mod program;
 #[cfg(feature = "record")]

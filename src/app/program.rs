@@ -6,6 +6,7 @@ use super::config::{Config, Loaded, World, diff, load};
 use super::discovery::Discovery;
 use super::log as logging;
 use super::memory;
+use super::privacy::Privacy;
 use super::sentry::Sentries;
 use super::state::{self, Store};
 use crate::media::{Kind, Time};
@@ -86,7 +87,9 @@ pub struct Program {
     /// Keeps `memory.limit`, if there is one.
     governor: RefCell<Option<Task<()>>>,
     /// Closes the eyes of all when somebody says so.
-    privacy: RefCell<Option<Task<()>>>,
+    hand: RefCell<Option<Task<()>>>,
+    /// Keeps them closed after a restart.
+    privacy: Rc<Privacy>,
     /// How the camera is found.
     pub discovery: Discovery,
     /// Events.
@@ -167,12 +170,14 @@ impl Program {
         let api = Server::new(executor.clone(), router.clone(), keeper.clone(), settings(false));
         let control = Server::new(executor.clone(), router.clone(), keeper.clone(), settings(true));
         let bus = Rc::new(Bus::default());
+        let discovery = Discovery::new(executor.clone());
         Rc::new(Program {
             executor,
             hall,
             governor: RefCell::default(),
-            privacy: RefCell::default(),
-            discovery: Discovery::default(),
+            hand: RefCell::default(),
+            privacy: Rc::default(),
+            discovery,
             bus,
             sentries: Sentries::default(),
             keeper,
@@ -207,6 +212,11 @@ impl Program {
         &self.arguments
     }
 
+    /// The modules that are compiled in.
+    pub fn modules(&self) -> &[&'static str] {
+        &self.names
+    }
+
     /// The server behind the API's listeners.
     pub fn server(&self) -> &Rc<Server> {
         &self.api
@@ -237,7 +247,8 @@ impl Program {
         self.set_memory(&config);
         self.set_users(&config);
         let (program, ear) = (Rc::downgrade(self), self.bus.listen());
-        self.privacy.replace(Some(self.executor.spawn(async move {
+        self.recall_privacy();
+        self.hand.replace(Some(self.executor.spawn(async move {
             loop {
                 ear.next().await;
                 let Some(program) = program.upgrade() else { return };
@@ -258,15 +269,20 @@ impl Program {
         }
     }
 
+    /// The directory of what must survive a pulled plug, which need not be there.
+    fn state(&self) -> PathBuf {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let loaded = self.loaded();
+        let configured = Some(loaded.config.app.state.as_path()).filter(|p| !p.as_os_str().is_empty());
+        state::place(configured, loaded.target.as_deref(), home.as_deref())
+    }
+
     /// Where what must survive a pulled plug is kept.
     pub fn store(&self) -> Result<Store, String> {
         if let Some(store) = self.store.get() {
             return Ok(store.clone());
         }
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let loaded = self.loaded();
-        let configured = Some(loaded.config.app.state.as_path()).filter(|p| !p.as_os_str().is_empty());
-        let path = state::place(configured, loaded.target.as_deref(), home.as_deref());
+        let path = self.state();
         let store = Store::open(&path).map_err(|e| format!("app.state: {}: {e}", path.display()))?;
         if !store.survives() {
             log::warn!(target: "app", "app.state: {} is in memory: what is kept there is gone after a restart", path.display());
@@ -305,8 +321,18 @@ impl Program {
         self.api.set_any_origin(config.api.origin == "*");
     }
 
+    /// Nobody sees what nobody saw before the restart.
+    fn recall_privacy(&self) {
+        if self.state().is_dir()
+            && let Err(why) = self.store().and_then(|store| self.privacy.recall(&self.bus, &store))
+        {
+            self.fault("privacy", format!("privacy is not what it was before the restart: {why}"));
+        }
+    }
+
     /// Nobody sees what shall be seen by nobody.
     fn follow_privacy(&self) {
+        self.privacy.keep(&self.bus, || self.store(), &self.slow, &self.executor);
         for stream in self.hall.streams() {
             let off = self.bus.is_on(stream.name(), What::Privacy(true));
             stream.switch(Off::Privacy, off);
@@ -430,7 +456,8 @@ impl Program {
             }
         }
         if let Some(port) = found.filter(|_| config.mdns.web) {
-            self.discovery.announce(self, config, "api", "_http._tcp", port, &config.api.base_path);
+            let announced = self.discovery.announce(config, "api", "_http._tcp", port, &config.api.base_path);
+            announced.unwrap_or_else(|sentence| self.fault("api", sentence));
         }
         let path = &config.api.unix_listen;
         if !path.as_os_str().is_empty() {
@@ -512,7 +539,7 @@ impl Program {
     /// Begins to keep `memory.limit`, or ceases to.
     fn set_memory(self: &Rc<Program>, config: &Config) {
         let limit = config.memory.limit;
-        let task = (limit > 0).then(|| self.executor.spawn(memory::govern(Rc::downgrade(self), limit)));
+        let task = (limit > 0).then(|| self.executor.spawn(memory::govern(Rc::downgrade(&self.hall), limit)));
         drop(self.governor.replace(task));
         if limit == 0 {
             self.hall.set_short(false);
@@ -639,7 +666,7 @@ impl Program {
     pub fn close(&self) {
         self.sentries.stop();
         let (listeners, preloads) = (self.listeners.take(), self.preloads.take());
-        drop((listeners, self.control_door.take(), preloads, self.privacy.take()));
+        drop((listeners, self.control_door.take(), preloads, self.hand.take()));
         for service in &self.services {
             service.stop();
         }

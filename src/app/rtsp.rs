@@ -64,7 +64,8 @@ impl Service for Rtsp {
         }
         if let Some(port) = found.filter(|_| config.mdns.rtsp) {
             let first = config.streams.first().map_or("", |s| s.name.as_str());
-            program.discovery.announce(program, config, "rtsp", "_rtsp._tcp", port, first);
+            let announced = program.discovery.announce(config, "rtsp", "_rtsp._tcp", port, first);
+            announced.unwrap_or_else(|sentence| program.fault("rtsp", sentence));
         }
         if found.is_some() && !program.keeper.users().is_configured(Door::Rtsp) {
             let others = if program.keeper.users().is_open(Door::Rtsp) {

@@ -2,7 +2,7 @@
 //! them does. Sessions share it; the camera behind it is a trait.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::camera::{self, Command, Endpoints, NoEndpoint, Selected, Size};
+use super::camera::{self, Command, Endpoints, NoEndpoint, Selected, Size, Source};
 use super::crypto::{Key, sha512};
 use super::database::{Characteristic, Format, Shape, iid, kind, may};
 use super::pairing::book::{Book, Pairing};
@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 const MOST_CHANGES: usize = 64;
 /// A viewer that set up and does not start makes place for another.
 const SETUP_TIME: Duration = Duration::from_secs(30);
+/// What a hub has chosen.
+const SELECTION: u16 = iid::RECORDING + 5;
+/// Where the book keeps what the source's pictures are.
+const SOURCE: u16 = 0xfff1;
 /// Bytes of a written TLV at most.
 const LONGEST_TLV: usize = 1024;
 
@@ -257,6 +261,8 @@ pub struct Accessory {
     comings: u64,
     /// Somebody at the camera has cut it off.
     disabled: bool,
+    /// What the source's pictures are, once that is known.
+    source: Option<Source>,
     /// Those behind it, if it is a bridge.
     members: Vec<Member>,
 }
@@ -284,12 +290,12 @@ impl Accessory {
         let offer = sha512(&[&offer]);
         let mut unsaved = book.see_shape(mark);
         const OFFER: u16 = 0xfff0;
-        const SELECTION: u16 = iid::RECORDING + 5;
         let offer = offer.first_chunk::<8>().copied().unwrap_or_default();
         if book.value(OFFER).is_some_and(|old| old != offer) {
             book.drop_value(SELECTION);
         }
         unsaved |= book.set_value(OFFER, &offer);
+        let source = book.value(SOURCE).and_then(Source::parse);
         let mut accessory = Accessory {
             settings,
             book,
@@ -301,6 +307,7 @@ impl Accessory {
             unsaved,
             comings: 0,
             disabled: false,
+            source,
             members,
         };
         accessory.reset_values();
@@ -354,12 +361,7 @@ impl Accessory {
                 bytes(camera::supported_recording(s.prebuffer_ms, 4000, s.shape.doorbell))
             }
             kind::SUPPORTED_RECORDING_VIDEO => {
-                // Full and half high definition, and the latter at half the rate: what hubs ask for.
-                let mut sizes: Vec<Size> =
-                    s.sizes.iter().copied().filter(|size| size.width.max(size.height) >= 1280).collect();
-                let slow = sizes.last().map(|last| Size { rate: 15, ..*last });
-                sizes.extend(slow.filter(|slow| !sizes.contains(slow)));
-                bytes(camera::supported_recording_video(&sizes))
+                bytes(camera::supported_recording_video(&s.sizes, self.source))
             }
             kind::SUPPORTED_RECORDING_AUDIO => bytes(camera::supported_recording_audio()),
             // Nothing was selected: that has no value.
@@ -455,18 +457,28 @@ impl Accessory {
     pub(super) fn pairings_changed(&mut self, camera: &mut dyn Camera) {
         self.comings += 1;
         if !self.book.is_paired() {
-            for Member { accessory, camera, .. } in &mut self.members {
-                accessory.forget_all(&mut **camera);
-            }
             for place in 0..self.places.len() {
                 self.free(place, camera);
             }
             self.places = Default::default();
+            if let Some(source) = self.source {
+                // that is the camera's own, whoever it belongs to
+                self.book.set_value(SOURCE, &source.bytes());
+            }
             self.reset_values();
             let shape = self.settings.shape;
             for c in shape.services().flat_map(|s| shape.of(s)).filter(|c| c.may & may::KEEP != 0) {
                 // what was selected is so no more
                 camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
+            }
+        }
+    }
+
+    /// It is on flash that nobody is paired: those behind it forget what was set too.
+    pub(super) fn empty_members(&mut self) {
+        if !self.book.is_paired() {
+            for Member { accessory, camera, .. } in &mut self.members {
+                accessory.forget_all(&mut **camera);
             }
         }
     }
@@ -481,6 +493,33 @@ impl Accessory {
         self.comings += 1;
         // what is on flash may be either
         self.unsaved = true;
+    }
+
+    /// What its pictures are, as far as that is known.
+    pub fn source(&self) -> Option<Source> {
+        self.source
+    }
+
+    /// What its pictures are: from now on hubs may choose it. A choice of pictures that stand otherwise is
+    /// forgotten, for hubs would refuse what they get.
+    pub fn see(&mut self, source: Source, camera: &mut dyn Camera) {
+        const OFFER: u16 = iid::RECORDING + 3;
+        let new = self.source.map_or(source, |old| old.with(source));
+        if self.source.replace(new) == Some(new) {
+            return;
+        }
+        self.unsaved |= self.book.set_value(SOURCE, &new.bytes());
+        let offer = camera::supported_recording_video(&self.settings.sizes, Some(new));
+        self.put(OFFER, Value::Bytes(offer), None);
+        let turned = |chosen: &Value| match chosen {
+            Value::Bytes(bytes) => camera::selected_upright(bytes).is_some_and(|is| is != new.is_upright()),
+            _ => false,
+        };
+        if self.value(SELECTION).is_some_and(turned) {
+            self.book.drop_value(SELECTION);
+            self.values.retain(|(iid, _)| *iid != SELECTION);
+            camera.changed(SELECTION, kind::SELECTED_RECORDING, &Value::Null);
+        }
     }
 
     /// The value at the moment.
@@ -563,6 +602,7 @@ impl Accessory {
     pub fn forget_all(&mut self, camera: &mut dyn Camera) {
         self.book.wipe();
         self.pairings_changed(camera);
+        self.empty_members();
         self.unsaved = true;
     }
 

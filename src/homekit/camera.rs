@@ -35,8 +35,9 @@ fn list(mut out: Writer, kind: u8, values: &[u8]) -> Writer {
     out
 }
 
-fn video(sizes: &[Size], packets: bool) -> Vec<u8> {
-    let mut parameters = list(list(Writer::new(), 1, &THREE), 2, &THREE);
+fn video(sizes: &[Size], [profile, level]: [u8; 2], packets: bool) -> Vec<u8> {
+    let from = |least: u8| THREE.get(usize::from(least)..).unwrap_or_default();
+    let mut parameters = list(list(Writer::new(), 1, from(profile)), 2, from(level));
     if packets {
         parameters = parameters.u8(3, 0);
     }
@@ -50,7 +51,7 @@ fn video(sizes: &[Size], packets: bool) -> Vec<u8> {
 
 /// Characteristic 114: the pictures of live view.
 pub fn supported_video(sizes: &[Size]) -> Vec<u8> {
-    video(sizes, true)
+    video(sizes, [0; 2], true)
 }
 
 /// Characteristic 115: Opus in one channel at 16 and 24 kHz, the only sound that is offered.
@@ -75,9 +76,94 @@ pub fn supported_recording(prebuffer_ms: u32, fragment_ms: u32, doorbell: bool) 
     Writer::new().u32(1, prebuffer_ms).u64(2, 1 | u64::from(doorbell) << 1).nest(3, container).finish()
 }
 
-/// Characteristic 206: the pictures of recordings.
-pub fn supported_recording_video(sizes: &[Size]) -> Vec<u8> {
-    video(sizes, false)
+/// What a source's pictures are, in HomeKit's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Their size, and the rate that they do not exceed: 15, 24 or 30.
+    pub size: Size,
+    /// The least profile and level that they need, as they are numbered.
+    pub needs: [u8; 2],
+}
+
+impl Source {
+    /// From the size, the `profile-level-id` and the pictures of ten seconds.
+    pub fn new(width: u16, height: u16, [profile, _, level]: [u8; 3], ten_seconds: u32) -> Source {
+        // clocks are not that exact
+        let rate = match ten_seconds {
+            ..=155 => 15,
+            156..=245 => 24,
+            _ => 30,
+        };
+        let profile = match profile {
+            66 => 0,
+            77 | 88 => 1,
+            _ => 2,
+        };
+        let level = match level {
+            ..=31 => 0,
+            32 => 1,
+            _ => 2,
+        };
+        Source { size: Size { width, height, rate }, needs: [profile, level] }
+    }
+
+    /// To be kept.
+    pub fn bytes(self) -> [u8; 7] {
+        let ([a, b], [c, d]) = (self.size.width.to_le_bytes(), self.size.height.to_le_bytes());
+        let [profile, level] = self.needs;
+        [a, b, c, d, self.size.rate, profile, level]
+    }
+
+    /// As it was kept.
+    pub fn parse(bytes: &[u8]) -> Option<Source> {
+        let [a, b, c, d, rate, profile, level] = *bytes.first_chunk::<7>()?;
+        let size = Size { width: u16::from_le_bytes([a, b]), height: u16::from_le_bytes([c, d]), rate };
+        (profile.max(level) < THREE.len() as u8).then_some(Source { size, needs: [profile, level] })
+    }
+
+    /// Higher than wide.
+    pub fn is_upright(self) -> bool {
+        self.size.height > self.size.width
+    }
+
+    /// What is needed for both: rates, profiles and levels change with the light, and none of it is
+    /// taken back while the size is the same.
+    pub fn with(self, new: Source) -> Source {
+        if (self.size.width, self.size.height) != (new.size.width, new.size.height) {
+            return new;
+        }
+        let size = Size { rate: self.size.rate.max(new.size.rate), ..self.size };
+        let ([p, l], [q, m]) = (self.needs, new.needs);
+        Source { size, needs: [p.max(q), l.max(m)] }
+    }
+}
+
+/// Macroblocks of a picture of level 4.0, the highest that hubs take.
+const LARGEST: u32 = 8192;
+
+/// Characteristic 206: the pictures of recordings. Every hub has to find full and half high definition, and
+/// the latter at half the rate; before them stands what the source gives, once that is known, and they stand
+/// as it does. Profiles and levels that it does not keep to are not among them.
+pub fn supported_recording_video(sizes: &[Size], source: Option<Source>) -> Vec<u8> {
+    let mut all: Vec<Size> = Vec::new();
+    if let Some(Source { size, .. }) = source {
+        let blocks = |n: u16| u32::from(n).div_ceil(16);
+        all.extend(Some(size).filter(|s| blocks(s.width) * blocks(s.height) <= LARGEST));
+    }
+    let turn = |size: Size| match source {
+        Some(source) if source.is_upright() != (size.height > size.width) => {
+            Size { width: size.height, height: size.width, ..size }
+        }
+        _ => size,
+    };
+    let high = sizes.iter().copied().filter(|size| size.width.max(size.height) >= 1280).map(turn);
+    let slow = high.clone().next_back().map(|last| Size { rate: 15, ..last });
+    for size in high.chain(slow) {
+        if !all.contains(&size) {
+            all.push(size);
+        }
+    }
+    video(&all, source.map_or([0; 2], |source| source.needs), false)
 }
 
 /// Characteristic 207: AAC-LC in one channel at 32 kHz.
@@ -360,6 +446,12 @@ pub fn data_stream_refusal(busy: bool) -> Vec<u8> {
     Writer::new().u8(1, 1 + u8::from(busy)).finish()
 }
 
+/// Whether the pictures that were selected by a write of characteristic 209 are higher than wide.
+pub fn selected_upright(bytes: &[u8]) -> Option<bool> {
+    let size = Tlv::parse(bytes).ok()?.nested(2)?.nested(3)?;
+    Some(size.uint(2)? > size.uint(1)?)
+}
+
 /// Whether bytes have the parts of characteristic 209: container, pictures, sound.
 pub fn is_recording_selection(bytes: &[u8]) -> bool {
     let Ok(tlv) = Tlv::parse(bytes) else { return false };
@@ -397,15 +489,56 @@ mod tests {
             encode(&supported_recording(4000, 4000, true)),
             "AQSgDwAAAggDAAAAAAAAAAMLAQEAAgYBBKAPAAA="
         );
-        let sizes = [SIZES[0], SIZES[1], Size { rate: 15, ..SIZES[1] }];
+        let sizes = [SIZES[0], SIZES[1], SIZES[2]];
         assert_eq!(
-            encode(&supported_recording_video(&sizes)),
+            encode(&supported_recording_video(&sizes, None)),
             "AUoBAQACGgEBAAAAAQEBAAABAQICAQAAAAIBAQAAAgECAwsBAoAHAgI4BAMBHgAAAwsBAgAFAgLQAgMBHgAAAwsBAgAFAgLQAgMBDw=="
         );
         assert_eq!(encode(&supported_recording_audio()), "AQ4BAQACCQEBAQIBAAMBAw==");
         assert_eq!(encode(&nothing_selected()), "AQMCAQI=");
         assert_eq!(encode(&no_endpoint(None, NoEndpoint::Error)), "AgEC");
         assert_eq!(encode(&streaming_status(false)), "AQEA");
+    }
+
+    /// The sizes, profiles and levels that hubs may choose from.
+    #[allow(clippy::type_complexity)]
+    fn offer(source: Source) -> (Vec<(u16, u16, u8)>, Vec<u8>, Vec<u8>) {
+        let bytes = supported_recording_video(&SIZES, Some(source));
+        let codec = Tlv::parse(&bytes).unwrap().nested(1).unwrap();
+        let parameters = codec.nested(2).unwrap();
+        let all = |kind| parameters.all(kind).map(|v| v[0]).collect();
+        let sizes = codec.all(3).map(|size| {
+            let size = Tlv::parse(size).unwrap();
+            let number = |kind| size.uint(kind).unwrap() as u16;
+            (number(1), number(2), number(3) as u8)
+        });
+        (sizes.collect(), all(1), all(2))
+    }
+
+    #[test]
+    fn hubs_are_told_what_the_source_gives() {
+        let high = [100, 0, 40];
+        let usual = vec![(1920, 1080, 30), (1280, 720, 30), (1280, 720, 15)];
+        let with = |first| [vec![first], usual.clone()].concat();
+        let full = Source::new(1920, 1080, high, 300);
+        assert_eq!(offer(full), (usual.clone(), vec![2], vec![2]));
+        let slow = Source::new(1920, 1080, [77, 0, 31], 149);
+        assert_eq!(offer(slow), (with((1920, 1080, 15)), vec![1, 2], vec![0, 1, 2]));
+        let half = Source::new(1280, 720, [66, 0xc0, 32], 250);
+        let order = vec![(1280, 720, 30), (1920, 1080, 30), (1280, 720, 15)];
+        assert_eq!(offer(half), (order, vec![0, 1, 2], vec![1, 2]));
+        let odd = Source::new(1600, 1200, high, 200);
+        assert_eq!(offer(odd).0, with((1600, 1200, 24)));
+        assert_eq!(offer(Source::new(3840, 2160, [100, 0, 51], 300)).0, usual, "no hub takes it");
+        let upright = Source::new(720, 1280, high, 150);
+        assert_eq!(offer(upright).0, [(720, 1280, 15), (1080, 1920, 30), (720, 1280, 30)]);
+        for source in [full, slow, half, odd, upright] {
+            assert_eq!(Source::parse(&source.bytes()), Some(source));
+        }
+        // a darker hour takes nothing back, another size does
+        assert_eq!(full.with(slow), full);
+        assert_eq!(slow.with(full), full);
+        assert_eq!(full.with(half), half);
     }
 
     fn endpoints() -> Endpoints {

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::accessory::{Accessory, Camera, Value, Viewer};
+use super::camera::Source;
 use super::pairing::Job;
 use super::session::{Next, Session, Snapshot};
 use crate::net::auth::address_key;
@@ -276,6 +277,11 @@ impl Server {
     /// Somebody at the camera cuts it off, or lets it see again.
     pub fn disable(self: &Rc<Self>, aid: u32, on: bool) {
         self.at(aid, |accessory, camera| accessory.set_disabled(on, camera));
+    }
+
+    /// What the pictures are that hubs get.
+    pub fn see(self: &Rc<Self>, aid: u32, source: Source) {
+        self.at(aid, |accessory, camera| accessory.see(source, camera));
     }
 
     /// A live view has ended by itself.

@@ -435,7 +435,9 @@ impl Session {
     pub fn saved(&mut self, accessory: &mut Accessory, ok: bool) {
         if let Waiting::Save(saving) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             let Saving { yes, no, before, after } = *saving;
-            if !ok {
+            if ok {
+                accessory.empty_members();
+            } else {
                 accessory.restore(&before, &after);
             }
             self.send(&http::answer(200, PAIRING, if ok { &yes } else { &no }));

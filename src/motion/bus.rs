@@ -145,6 +145,15 @@ impl Bus {
         self.on.borrow().iter().any(|(of, name)| (of.is_empty() || **of == *stream) && *name == what.name())
     }
 
+    /// The streams for which this was last posted as on, in the order of their names.
+    pub fn all_on(&self, what: What) -> Vec<Rc<str>> {
+        let on = self.on.borrow();
+        let mut names: Vec<_> =
+            on.iter().filter(|(_, name)| *name == what.name()).map(|(of, _)| of.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Hears everything that is posted from now on.
     pub fn listen(&self) -> Listener {
         let ear = Rc::new(RefCell::new(Ear::default()));

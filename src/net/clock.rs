@@ -20,6 +20,10 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 
 /// Now, since the start of the machine.
 pub fn now() -> Time {
+    #[cfg(test)]
+    if let Some(now) = testing::fake() {
+        return now;
+    }
     let Ok(t) = clock_gettime(ClockId::CLOCK_MONOTONIC) else { return Time::ZERO };
     let (seconds, nanos) = (t.tv_sec().max(0) as u64, t.tv_nsec().max(0) as u64);
     Time::from_nanos(seconds.saturating_mul(NANOS).saturating_add(nanos))
@@ -32,6 +36,49 @@ pub fn wall() -> Option<u64> {
     #[allow(clippy::unnecessary_fallible_conversions, clippy::useless_conversion)]
     let (seconds, nanos) = (u64::try_from(t.tv_sec()).ok()?, u64::try_from(t.tv_nsec()).ok()?);
     seconds.checked_mul(NANOS)?.checked_add(nanos).filter(|&nanos| nanos >= SET_AFTER)
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! A clock that stands still until it is told to go on, for this thread alone; timers run on it too.
+    use super::Time;
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    thread_local! {
+        static FAKE: Cell<Option<(Time, Time, Instant)>> = const { Cell::new(None) };
+    }
+
+    /// From now on time passes by [`pass`] only, until this is dropped.
+    pub struct Stopped(());
+
+    /// Stops the clock.
+    pub fn stop() -> Stopped {
+        let now = super::now();
+        FAKE.set(Some((now, now, Instant::now())));
+        Stopped(())
+    }
+
+    impl Drop for Stopped {
+        fn drop(&mut self) {
+            FAKE.set(None);
+        }
+    }
+
+    /// Time passes.
+    pub fn pass(time: Duration) {
+        FAKE.set(FAKE.get().map(|(now, begun, instant)| (now + time, begun, instant)));
+    }
+
+    /// What time it is on the stopped clock.
+    pub fn fake() -> Option<Time> {
+        FAKE.get().map(|(now, ..)| now)
+    }
+
+    /// The same for timers.
+    pub fn instant() -> Instant {
+        FAKE.get().map_or_else(Instant::now, |(now, begun, instant)| instant + now.since(begun))
+    }
 }
 
 /// An NTP timestamp (seconds since 1900 and a binary fraction) from nanoseconds since 1970. The

@@ -5,6 +5,8 @@ pub mod base64;
 pub mod clock;
 pub mod digest;
 pub mod executor;
+#[cfg(test)]
+pub(crate) mod heap;
 pub mod http;
 pub mod json;
 pub mod limits;

@@ -40,6 +40,16 @@ pub fn settle() {
     }
 }
 
+/// Bytes that this process has in memory, and its threads.
+pub fn usage() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name));
+        line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    (field("VmRSS:") * 1024, field("Threads:"))
+}
+
 #[allow(unsafe_code)]
 // SAFETY: symbols of the linker, of which only the addresses are used
 unsafe extern "C" {

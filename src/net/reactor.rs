@@ -32,6 +32,14 @@ const WRITE: usize = 1;
 const WAYS: [EpollFlags; 2] = [EpollFlags::EPOLLIN.union(EpollFlags::EPOLLRDHUP), EpollFlags::EPOLLOUT];
 const BROKEN: EpollFlags = EpollFlags::EPOLLERR.union(EpollFlags::EPOLLHUP);
 
+/// What timers run on; a test may stop it.
+fn now() -> Instant {
+    #[cfg(test)]
+    return super::clock::testing::instant();
+    #[cfg(not(test))]
+    Instant::now()
+}
+
 thread_local! {
     static REACTOR: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
 }
@@ -98,7 +106,7 @@ impl Reactor {
             None => EpollTimeout::NONE,
             Some((at, ..)) => {
                 // whole milliseconds, never too early: who is woken before his time would ask again
-                let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+                let left = at.saturating_duration_since(now()) + Duration::from_micros(999);
                 EpollTimeout::try_from(left.as_millis().min(1 << 30) as i32).unwrap_or(EpollTimeout::ZERO)
             }
         };
@@ -115,7 +123,7 @@ impl Reactor {
         }
         let mut timers = self.timers.borrow_mut();
         if !timers.is_empty() {
-            let now = Instant::now();
+            let now = now();
             while let Some((_, _, waker)) = timers.pop_if(|(at, ..)| *at <= now) {
                 due.push(waker);
             }
@@ -398,7 +406,7 @@ impl Timer {
 
     /// Comes after a while; never, if that is farther than time goes.
     pub fn after(time: Duration) -> Timer {
-        Timer { at: Instant::now().checked_add(time), place: None }
+        Timer { at: now().checked_add(time), place: None }
     }
 
     /// Comes then instead.
@@ -432,7 +440,7 @@ impl Future for Timer {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.at.is_some_and(|at| at <= Instant::now()) {
+        if self.at.is_some_and(|at| at <= now()) {
             drop(self.leave());
             return Poll::Ready(());
         }

@@ -26,8 +26,8 @@ pub use play::PlayError;
 pub use reader::{Join, Reader, Shown, Step};
 pub use ring::{Frame, Meta, Ring, STEP, TooBig};
 pub use source::{
-    Command, Connect, Executor, Lease, Link, Local, MakeJpeg, Outlet, Producer, Source, SourceError, State,
-    backoff, codec_list,
+    Command, Connect, Executor, Lease, Link, Local, MakeJpeg, Outlet, Producer, Sides, Source, SourceError,
+    State, backoff, codec_list,
 };
 pub use speaker::{Speaker, Talk, Voice};
 pub use spec::{SourceSpec, SpecError};

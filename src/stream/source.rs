@@ -153,8 +153,12 @@ impl Outlet {
     }
 }
 
-/// Appends a JPEG of the picture as it is now; false if there is none.
-pub type MakeJpeg = Rc<dyn Fn(&mut Vec<u8>) -> bool>;
+/// Appends a JPEG of the picture as it is now, not larger than these sides where the source can make it
+/// smaller; false if there is none.
+pub type MakeJpeg = Rc<dyn Fn(Sides, &mut Vec<u8>) -> bool>;
+
+/// Width and height that a picture should have at most; the source's own, if nothing.
+pub type Sides = Option<(u16, u16)>;
 
 /// Where a source is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,9 +428,9 @@ impl Source {
     }
 
     /// Appends a JPEG of the picture as it is now, if the source makes them itself; false if not.
-    pub fn jpeg(&self, out: &mut Vec<u8>) -> bool {
+    pub fn jpeg(&self, most: Sides, out: &mut Vec<u8>) -> bool {
         let make = self.jpeg.borrow().clone();
-        make.is_some_and(|make| make(out))
+        make.is_some_and(|make| make(most, out))
     }
 
     /// Whether the source makes JPEGs itself.

@@ -2,7 +2,7 @@
 //! viewer wants, the sources are asked in order, and dialled only when their turn comes.
 
 use super::reader::{Join, Reader, Step};
-use super::source::{Context, Lease, Link, Outlet, Source, SourceError, State, codec_list};
+use super::source::{Context, Lease, Link, Outlet, Sides, Source, SourceError, State, codec_list};
 use super::speaker::{Talk, Voice};
 use super::spec::SourceSpec;
 use super::track::Track;
@@ -422,8 +422,9 @@ impl Stream {
         Err(AttachError::Codecs { offered, wanted: codec_list(codecs.iter()) })
     }
 
-    /// A JPEG of the picture as it is now, from a source that makes them or sends them.
-    pub async fn jpeg(self: &Rc<Stream>) -> Result<Vec<u8>, AttachError> {
+    /// A JPEG of the picture as it is now, from a source that makes them or sends them; not larger than
+    /// that where the source can make it smaller, for nothing is decoded here.
+    pub async fn jpeg(self: &Rc<Stream>, most: Sides) -> Result<Vec<u8>, AttachError> {
         if self.is_off() {
             return Err(AttachError::Off);
         }
@@ -438,7 +439,7 @@ impl Stream {
             // the source has said what it offers; give it the time to take a picture
             for _ in 0..PICTURE_TRIES {
                 out.clear();
-                if source.jpeg(&mut out) {
+                if source.jpeg(most, &mut out) {
                     return Ok(out);
                 }
                 if !source.makes_jpeg() {
@@ -616,7 +617,7 @@ mod tests {
         stream.switch(Off::Privacy, true);
         assert_eq!(viewer.viewer().closed(), Some(Close::Off));
         assert_eq!(attach().err(), Some(AttachError::Off));
-        assert_eq!(executor.block_on(stream.jpeg()).unwrap(), Err(AttachError::Off));
+        assert_eq!(executor.block_on(stream.jpeg(None)).unwrap(), Err(AttachError::Off));
         // what keeps its sources running stays
         let stay = |s: &Rc<Stream>| s.viewers().iter().filter(|v| v.closed().is_none()).count();
         assert_eq!(stay(&stream), 1);

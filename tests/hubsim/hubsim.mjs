@@ -14,7 +14,7 @@ import * as M from './media.mjs';
 import { Db, validateDb, decoders, short, cname } from './db.mjs';
 
 const sleep = ms => new Promise(r => setTimeout(r, ms));
-const CMDS = ['discover', 'pair', 'verify', 'db', 'chars', 'snapshot', 'live', 'record', 'hds', 'modes', 'pairings', 'negative-unpaired', 'negative', 'maxtries', 'unpair', 'persist', 'bell', 'switch', 'all', 'hold'];
+const CMDS = ['discover', 'pair', 'verify', 'db', 'chars', 'snapshot', 'live', 'record', 'hds', 'modes', 'pairings', 'negative-unpaired', 'negative', 'maxtries', 'unpair', 'persist', 'bell', 'switch', 'cut', 'all', 'hold'];
 
 // ------------------------------------------------------------------ options
 const argv = process.argv.slice(2); const cmds = []; const o = {};
@@ -398,7 +398,10 @@ async function cmdPairings() {
     r = await P.removePairing(c, u.id); chk('pairings.remove', tlvState(r) === 2 && !tlvErr(r), `error ${tlvErr(r)}`); if (uc) chk('pairings.remove.closes', await uc.waitClose(5000), 'sessions of the removed controller are closed'); r = await P.removePairing(c, u.id); chk('pairings.remove.again', !tlvErr(r), `removing an unknown id -> error ${tlvErr(r)} (success expected)`); try { await session(opt.host, opt.port, state.pairing, u); chk('pairings.removed.verify', false, 'removed controller can still verify'); } catch (e) { chk('pairings.removed.verify', e.code === 2, e.message, e.code === undefined ? 'should' : 'must'); }
     // capacity
     const many = []; let refused = 0; for (let i = 0; i < 16; i++) { const k = newIdentity(); r = await P.addPairing(c, k.id, k.pk, 0); if (tlvErr(r)) { refused = tlvErr(r); break; } many.push(k); } info.pairingsAccepted = many.length + 1; chk('pairings.capacity', many.length >= 15, `${many.length + 1} pairings held, refusal ${refused || 'none'}`); if (refused) chk('pairings.maxpeers', refused === 4, `refused with error ${refused} (4 = max peers)`);
-    const open = []; for (const k of many.slice(0, 8)) { try { open.push(await verified(k)); } catch (e) { break; } } const alive = await Promise.all(open.map(x => x.json('GET', '/characteristics?id=1.2').then(q => q.status > 0, () => false))); chk('pairings.sessions', alive.filter(Boolean).length >= 8, `${alive.filter(Boolean).length} concurrent controller sessions besides ours`); for (const x of open) x.close(); for (const k of many) await P.removePairing(c, k.id); L = await P.listPairings(c); chk('pairings.cleaned', L.list.length === 1, `${L.list.length} pairings left`);
+    // every controller that there can be, some of them twice; one change is told to all but its author
+    const open = []; for (let i = 0; i < 20; i++) { try { open.push(await verified(many[i % many.length])); } catch (e) { break; } } const alive = await Promise.all(open.map(x => x.json('GET', '/characteristics?id=1.2').then(q => q.status > 0, () => false))); chk('pairings.sessions', alive.filter(Boolean).length >= 20, `${alive.filter(Boolean).length} concurrent controller sessions besides ours`);
+    const sw = d.char('21A', '223') || d.char('204', 'B0'); if (sw && open.length) { const on = (await c.get([[d.aid, sw.iid]])).json?.characteristics?.[0]?.value; const own = v => [{ aid: d.aid, iid: sw.iid, value: v }]; for (const x of open) await x.put([{ aid: d.aid, iid: sw.iid, ev: true }]); const t = Date.now(), waits = open.map(x => x.waitChar(k => k.iid === sw.iid, 5000)); await c.put(own(val(sw, !on))); const heard = (await Promise.all(waits)).filter(Boolean); chk('pairings.sessions.events', heard.length === open.length, `${heard.length} of ${open.length} sessions were told, the last after ${Date.now() - t} ms`); await c.put(own(val(sw, !!on))); }
+    for (const x of open) x.close(); for (const k of many) await P.removePairing(c, k.id); L = await P.listPairings(c); chk('pairings.cleaned', L.list.length === 1, `${L.list.length} pairings left`);
     r = await c.request('POST', '/identify'); chk('identify.paired', r.status === 400, `POST /identify while paired -> ${r.status} ${r.body}`);
     const p = await plain(); r = await p.tlv('/pair-setup', tlv([T.State, 1], [T.Method, 0])); chk('pairsetup.paired', tlvErr(r) === 6 && tlvState(r) === 2, `pair-setup while paired -> error ${tlvErr(r)} (6 = unavailable)`); p.close();
   });
@@ -458,6 +461,25 @@ async function cmdPersist() { // settings, pairing and ids must survive a restar
     const h = await hdsOpen(c, true); await hdsHello(h, true); const R = new Recording(31); h.on('hds-event', (p, ev, m, at) => { if (ev === 'data') R.onData(m, at); }); const op = await dsOpen(h, 31).catch(e => ({ error: e.message })); const t1 = Date.now(); while (R.segments.length < 2 && Date.now() - t1 < 12000 && !h.closed) await sleep(50); chk('persist.records', R.segments.length >= 2 && !R.err.length, op.error || `open ${op.header?.status}, ${R.segments.length} segments ${Date.now() - t1} ms after, no configuration written since the restart`); if (!h.closed) h.event('dataSend', 'close', { streamId: 31, reason: 0 }); await sleep(200); h.close();
   });
 }
+async function cmdCut() { // the plug is pulled again and again, while a recording runs and a switch is being written
+  await must('cut', async () => {
+    if (!o.restart) return skip('cut', 'give --restart "<command that pulls the plug and starts the accessory again>"');
+    let c = await S(); const d = await getDb(), sel = chooseSelected(d); await enableRecording(c, sel); await sleep(+(o.settle || 1) * 1000);
+    const sw = [['21A', '223'], ['21A', '225'], ['204', '226'], ['110', 'B0']].filter(x => d.id(...x)), is = sw.map(() => 1), waits = [0, 15, 60, 200, 5, 400];
+    for (let n = 0; n < +(o.rounds || 4); n++) {
+      const h = await hdsOpen(c, true); h.on('error', () => {}); await hdsHello(h, true); const R = new Recording(n + 1); h.on('hds-event', (p, ev, m, at) => { if (ev === 'data') R.onData(m, at); });
+      const op = await dsOpen(h, n + 1).catch(e => ({ error: e.message })), t0 = Date.now(); while (!R.segments.length && Date.now() - t0 < 12000 * P.patience.times && !h.closed) await sleep(20);
+      chk(`cut.${n}.runs`, op.header?.status === 0 && R.segments.length > 0, op.error || `open ${op.header?.status}, beginning after ${Date.now() - t0} ms`);
+      const at = n % sw.length, want = 1 - is[at], gone = c; gone.removeAllListeners('violation'); const write = writeChars(c, [[...sw[at], want]]).catch(() => {}); await sleep(waits[n % waits.length]);
+      await sh(o.restart); gone.close(); await write; chk(`cut.${n}.dies`, await h.waitClose(5000), 'the data stream dies with the accessory'); h.close();
+      const t = Date.now(); c = null; while (!c && Date.now() - t < 30000 * P.patience.times) { await sleep(100); try { c = await verified(); } catch (e) { if (e.code) { chk(`cut.${n}.pairing`, false, e.message); return; } } } if (!chk(`cut.${n}.up`, !!c, `${Date.now() - t} ms`)) return; main = c;
+      chk(`cut.${n}.selected`, await readChar(c, '204', '209') === sel.tlv, 'SelectedCameraRecordingConfiguration kept'); chk(`cut.${n}.active`, !!(await readChar(c, '204', 'B0')) && !!(await readChar(c, '21A', '21B')), 'recording and camera stay active');
+      for (let k = 0; k < sw.length; k++) { const v = +!!(await readChar(c, ...sw[k])); chk(`cut.${n}.${sw[k][1]}`, v === is[k] || (k === at && v === want), `${cname(sw[k][1])} ${v}, was ${is[k]}${k === at ? ' or ' + want : ''}`); is[k] = v; }
+    }
+    const h = await hdsOpen(c, true); await hdsHello(h, true); const R = new Recording(99); h.on('hds-event', (p, ev, m, at) => { if (ev === 'data') R.onData(m, at); }); const op = await dsOpen(h, 99).catch(e => ({ error: e.message })), t1 = Date.now(); while (R.segments.length < 2 && Date.now() - t1 < 12000 * P.patience.times && !h.closed) await sleep(50);
+    const bad = R.segments.length < 2 ? [] : M.analyseRecording(R.segments, { audio: is[2] === 1 ? undefined : false }).err; chk('cut.records', R.segments.length >= 2 && !R.err.length && !bad.length, op.error || `${R.segments.length} segments ${Date.now() - t1} ms after the open; ${[...R.err, ...bad].slice(0, 4).join('; ')}`); h.event('dataSend', 'close', { streamId: 99, reason: 0 }); await sleep(100); h.close();
+  });
+}
 async function cmdBell() { // the bell is heard by all who asked, once, and has no value to read
   await must('bell', async () => {
     const c = await S(), d = await getDb(), id = d.id('121', '73'); if (!id) return skip('bell', 'no Doorbell service');
@@ -469,13 +491,13 @@ async function cmdBell() { // the bell is heard by all who asked, once, and has 
     chk('bell.once', both.every(x => x.events.filter(k => k.iid === id[1]).length === 1), `${both.map(x => x.events.filter(k => k.iid === id[1]).length)} events for one press`); await reads('reads.after'); both[1].close();
   });
 }
-async function cmdSwitch() { // the camera's switch in the Home app: --active 0|1
-  await must('switch', async () => { const c = await S(), w = await writeChars(c, [['21A', '21B', +o.active]]); chk('switch', w.ok, w.why); const v = await readChar(c, '21A', '21C'); info.thirdParty = v; chk('switch.thirdparty', v === undefined || v === !!v || v === +!!v, `ThirdPartyCameraActive reads ${v}`); });
+async function cmdSwitch() { // the camera's switches in the Home app: --active 0|1, --recording 0|1
+  await must('switch', async () => { const c = await S(); if (o.recording !== undefined) { await enableRecording(c, chooseSelected(await getDb())); const r = await writeChars(c, [['204', 'B0', +o.recording]]); chk('switch.recording', r.ok, r.why); } if (o.active === undefined) return; const w = await writeChars(c, [['21A', '21B', +o.active]]); chk('switch', w.ok, w.why); const v = await readChar(c, '21A', '21C'); info.thirdParty = v; chk('switch.thirdparty', v === undefined || v === !!v || v === +!!v, `ThirdPartyCameraActive reads ${v}`); });
 }
 async function cmdHold() { const c = await S(), d = await getDb(); const subs = d.acc.services.flatMap(s => s.characteristics).filter(x => x.perms.includes('ev')).map(x => ({ aid: d.aid, iid: x.iid, ev: true })); await c.put(subs); c.on('char', e => console.error(new Date().toISOString(), JSON.stringify(e))); await c.waitClose((+o.seconds || 600) * 1000); chk('hold', true, 'done'); }
 
 // ================================================================== run
-const table = { discover: cmdDiscover, pair: cmdPair, verify: cmdVerify, db: cmdDb, chars: cmdChars, snapshot: cmdSnapshot, live: cmdLive, record: cmdRecord, hds: cmdHds, modes: cmdModes, pairings: cmdPairings, 'negative-unpaired': cmdNegUnpaired, negative: cmdNegative, maxtries: cmdMaxTries, unpair: cmdUnpair, hold: cmdHold, persist: cmdPersist, bell: cmdBell, switch: cmdSwitch };
+const table = { discover: cmdDiscover, pair: cmdPair, verify: cmdVerify, db: cmdDb, chars: cmdChars, snapshot: cmdSnapshot, live: cmdLive, record: cmdRecord, hds: cmdHds, modes: cmdModes, pairings: cmdPairings, 'negative-unpaired': cmdNegUnpaired, negative: cmdNegative, maxtries: cmdMaxTries, unpair: cmdUnpair, hold: cmdHold, persist: cmdPersist, bell: cmdBell, switch: cmdSwitch, cut: cmdCut };
 (async () => {
   let list = cmds.flatMap(c => c === 'all' ? [...(o.discover ? ['discover'] : []), 'negative-unpaired', 'pair', 'verify', 'db', 'chars', 'negative', 'snapshot', 'live', ...(o['no-record'] ? [] : ['record']), 'modes', ...(o['no-record'] ? [] : ['hds']), ...(o.ring ? ['bell'] : []), 'pairings', ...(o.restart ? ['persist'] : []), 'unpair'] : [c]);
   const t0 = Date.now(); if (!opt.port && state.port && !list.includes('discover')) { opt.port = state.port; if (!o.host && state.host) opt.host = state.host; }

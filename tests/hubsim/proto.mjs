@@ -224,11 +224,14 @@ export class HapConn extends EventEmitter {
     if (p.status !== 200 || p.json?.status !== 0) return { ...p, prepareFailed: true };
     return this.put(chars, { pid });
   }
+  // the event, or null when it did not come in time or cannot come any more
   waitChar(pred, ms) {
     return new Promise(res => {
-      const t = setTimeout(() => { this.off('char', h); res(null); }, ms * patience.times);
-      const h = c => { if (pred(c)) { clearTimeout(t); this.off('char', h); res(c); } };
-      this.on('char', h);
+      const end = c => { clearTimeout(t); this.off('char', h); this.off('close', gone); res(c); };
+      const t = setTimeout(() => end(null), ms * patience.times);
+      const h = c => { if (pred(c)) end(c); }, gone = () => end(null);
+      if (this.closed) return end(null);
+      this.on('char', h); this.once('close', gone);
     });
   }
   waitClose(ms) { return this.closed ? Promise.resolve(true) : new Promise(res => { const t = setTimeout(() => res(false), ms * patience.times); this.once('close', () => { clearTimeout(t); res(true); }); }); }

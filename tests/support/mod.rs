@@ -336,13 +336,14 @@ pub fn alone_with_groups(test: &str) -> bool {
     alone(test, "-n", script)
 }
 
-/// A script that pulls the program's plug and starts it again with the same file: its number is in `pid`
-/// of its folder then.
+/// A script that pulls the program's plug and starts it again with the same file, as often as it is run: the
+/// new one's number is in `pid` of its folder then.
 pub fn restart_script(it: &Streamd) -> String {
     let path = |name| it.folder.path(name).display().to_string();
     format!(
-        "kill -9 {0}\n\
-         until ! [ -e /proc/{0} ] || grep -q '^State:.Z' /proc/{0}/status; do sleep 0.05; done\n\
+        "old=$(cat '{4}' 2>/dev/null || echo {0})\n\
+         kill -9 $old\n\
+         until ! [ -e /proc/$old ] || grep -q '^State:.Z' /proc/$old/status; do sleep 0.05; done\n\
          (exec '{1}' -c '{2}' </dev/null >/dev/null 2>>'{3}') & echo $! >'{4}'",
         it.pid(),
         program(),

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use streamd::app::config::replace::{self, Rejected};
 use streamd::app::config::sources::{World, load_instead};
 use streamd::app::config::write::{New, edit};
-use streamd::app::config::yaml::{self, MAX_NODES, Node, Value, parse, same};
+use streamd::app::config::yaml::{self, MAX_NODES, Node, Value, same};
+use streamd::app::config::yaml_read::parse;
 
 use super::steer;
 

@@ -5,8 +5,8 @@ use crate::app::config::replace::{self, Rejected, approve};
 use crate::app::config::sources::{World, load, read_text};
 use crate::app::config::text::Text;
 use crate::app::config::write::{self, New};
-use crate::app::config::yaml::{Node, Value, parse};
-use crate::app::modules;
+use crate::app::config::yaml::{Node, Value};
+use crate::app::config::yaml_read::parse;
 use crate::app::program::Program;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json;
@@ -41,10 +41,10 @@ fn rejected(why: Rejected) -> Response {
     Response::error(status, &sentence)
 }
 
-fn with_world<T>(f: impl FnOnce(&World<'_>) -> T) -> T {
-    let names = modules::names();
+/// Runs it with what the configuration may speak of.
+fn with_world<T>(modules: &[&'static str], f: impl FnOnce(&World<'_>) -> T) -> T {
     let env = |name: &str| std::env::var(name).ok();
-    f(&World { env: &env, modules: &names })
+    f(&World { env: &env, modules })
 }
 
 /// What crosses from the worker when nothing was written: the status and the sentence.
@@ -66,12 +66,13 @@ type Job = Box<dyn FnOnce(&World<'_>) -> Result<(), Rejected> + Send>;
 /// future, because each of its callers would carry a copy.
 fn written(program: Rc<Program>, job: Job) -> Local<Result<(), Response>> {
     Box::pin(async move {
-        match program.slow.run(move || with_world(job).map_err(|why| refused(&why))) {
+        let modules = program.modules().to_vec();
+        match program.slow.run(move || with_world(&modules, job).map_err(|why| refused(&why))) {
             Ok(done) => done.await.map_err(|(status, sentence)| Response::error(status, &sentence))?,
             Err(busy) => return Err(Response::error(503, &busy.to_string())),
         }
         // all was checked before it was written; what came after it is the next change's business
-        program.apply(with_world(|world| load(program.arguments(), world)));
+        program.apply(with_world(program.modules(), |world| load(program.arguments(), world)));
         Ok(())
     })
 }
@@ -109,7 +110,8 @@ async fn get(program: Rc<Program>, _: Request) -> Response {
     };
     match read_text(&path) {
         Ok(text) => {
-            let shown = with_world(|world| replace::mask(&text, &|name| world.lookup(name)));
+            let shown =
+                with_world(program.modules(), |world| replace::mask(&text, &|name| world.lookup(name)));
             Response::bytes("application/yaml", shown.into_bytes()).header("Cache-Control", "no-store")
         }
         Err(e) => Response::error(404, &format!("{}: {e}", path.display())),
@@ -125,7 +127,7 @@ async fn post(program: Rc<Program>, request: Request) -> Response {
     };
     let old = read_text(&path).unwrap_or_default();
     let arguments = program.arguments().to_vec();
-    let checked = with_world(|world| -> Result<String, Rejected> {
+    let checked = with_world(program.modules(), |world| -> Result<String, Rejected> {
         let text = replace::unmask(&posted, &old, &|name| world.lookup(name))?;
         let loaded = approve(&arguments, world, &old, &text, true)?;
         let wrong = program.wrong_sources(&loaded.config);

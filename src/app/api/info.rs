@@ -70,7 +70,7 @@ fn info(program: &Program, request: &Request) -> String {
     w.key("read_only").bool(loaded.config.api.read_only);
     w.key("pid").uint(u64::from(std::process::id()));
     w.key("rtsp").begin_object();
-    if crate::app::modules::names().contains(&"rtsp") {
+    if program.modules().contains(&"rtsp") {
         if let Some(address) = loaded.config.rtsp.listen.first() {
             w.key("listen").string(&address.to_string());
         }
@@ -124,7 +124,7 @@ fn status(program: &Program, user: &User) -> String {
     }
     w.end_object();
     w.key("memory").begin_object();
-    let (rss, threads) = super::metrics::process();
+    let (rss, threads) = crate::net::process::usage();
     w.key("rss").uint(rss);
     w.key("threads").uint(threads);
     w.key("media").uint(super::metrics::media_bytes(program));

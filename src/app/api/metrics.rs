@@ -5,6 +5,7 @@ use crate::app::program::Program;
 use crate::media::Kind;
 use crate::net::clock;
 use crate::net::http::{Access, Method, Response};
+use crate::net::process;
 use crate::net::users::{Role, User};
 use crate::stream::{Outlet, State};
 
@@ -13,16 +14,6 @@ pub fn routes(routes: &Routes) {
         let text = metrics(&program, &r.user);
         Response::bytes("text/plain; version=0.0.4", text.into_bytes())
     });
-}
-
-/// Bytes that this process has in memory, and its threads.
-pub fn process() -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|l| l.strip_prefix(name));
-        line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
-    (field("VmRSS:") * 1024, field("Threads:"))
 }
 
 /// Bytes of memory that frames take.
@@ -65,7 +56,7 @@ impl Text {
 
 fn metrics(program: &Program, user: &User) -> String {
     let mut t = Text(String::new());
-    let (rss, threads) = process();
+    let (rss, threads) = process::usage();
     let one = |t: &mut Text, name: &str, kind: &str, help: &str, value: u64| {
         t.head(name, kind, help);
         t.line(name, &[], value);

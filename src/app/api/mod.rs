@@ -16,7 +16,6 @@ use std::rc::Rc;
 
 pub use config::set_admin;
 pub use info::VERSION;
-pub use metrics::process;
 pub use streams::{stream_json, visible};
 
 /// What answers a request.

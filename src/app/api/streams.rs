@@ -399,7 +399,7 @@ async fn frame(program: Rc<Program>, request: Request) -> Response {
         return refusal;
     }
     let Some(stream) = program.hall.get(name) else { return not_found(name) };
-    let picture = futures_lite::future::or(async { Some(stream.jpeg().await) }, async {
+    let picture = futures_lite::future::or(async { Some(stream.jpeg(None).await) }, async {
         crate::net::reactor::Timer::after(FRAME_TIME).await;
         None
     });

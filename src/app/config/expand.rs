@@ -3,7 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::text::{Lookup, Text};
-use super::yaml;
+use super::yaml_read;
 use std::rc::Rc;
 
 /// A file's text with its `${NAME}` replaced.
@@ -45,7 +45,7 @@ fn env_section(text: &str) -> Vec<(String, String)> {
     if fragment.is_empty() {
         return Vec::new();
     }
-    let Ok(document) = yaml::parse(&Text::plain(&name, fragment)) else { return Vec::new() };
+    let Ok(document) = yaml_read::parse(&Text::plain(&name, fragment)) else { return Vec::new() };
     let Some(section) = document.root.get("env") else { return Vec::new() };
     section
         .entries()

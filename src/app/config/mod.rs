@@ -4,8 +4,8 @@
 //! ```text
 //! sources  which texts there are, in which order they override each other
 //! text     ${NAME} is replaced, places lead back to what was written
-//! yaml     text to a bounded tree with places (yaml_read: lists and maps, yaml_flow: those in
-//!          brackets, yaml_scalar: single values)
+//! yaml     the bounded tree with places that a text holds (yaml_read: lists and maps, yaml_flow:
+//!          those in brackets, yaml_scalar: single values)
 //! sections each key once: name, type, default, bounds, help (through keys::section!)
 //! values   one value by its key's type          read    the tree by the tables: Config and problems
 //! diff     what a reload changes                guard   what the API may not write
@@ -33,7 +33,7 @@ pub mod values;
 pub mod write;
 pub mod yaml;
 mod yaml_flow;
-mod yaml_read;
+pub mod yaml_read;
 mod yaml_scalar;
 
 pub use read::read;

@@ -13,6 +13,7 @@ use super::sources::{Loaded, World, load_instead};
 use super::text::Lookup;
 use super::write::scalar;
 use super::yaml::{self, Node, Value, YamlError};
+use super::yaml_read;
 use super::{Problem, Severity, guard, sections};
 use crate::net::mask::{MASK, is_secret_name, mask_url};
 
@@ -200,7 +201,7 @@ fn masked(path: &[Step<'_>], raw: &str, node: &Node) -> Option<String> {
 /// A file's text as it may be shown. A file that is no YAML is masked by its lines.
 pub fn mask(text: &str, lookup: Lookup<'_>) -> String {
     let expanded = expand(&Rc::from(""), text.to_owned(), lookup);
-    let Ok(document) = yaml::parse(&expanded) else { return mask_lines(text) };
+    let Ok(document) = yaml_read::parse(&expanded) else { return mask_lines(text) };
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
     for leaf in all_leaves(&document.root) {
@@ -264,9 +265,9 @@ pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rej
     }
     let name: Rc<str> = Rc::from("configuration");
     let new = expand(&name, posted.to_owned(), lookup);
-    let new_root = yaml::parse(&new).map_err(Rejected::Broken)?.root;
+    let new_root = yaml_read::parse(&new).map_err(Rejected::Broken)?.root;
     let old_text = expand(&name, old.to_owned(), lookup);
-    let old_root = yaml::parse(&old_text).map_or_else(|_| Node::null(), |document| document.root);
+    let old_root = yaml_read::parse(&old_text).map_or_else(|_| Node::null(), |document| document.root);
     let known = all_leaves(&old_root);
     let comments: Vec<(String, &str)> = old
         .lines()

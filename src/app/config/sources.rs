@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use super::expand::expand;
 use super::text::{MAX_BYTES, Place, Text};
-use super::yaml::{self, Entry, MAX_DEPTH, Node, Value};
+use super::yaml::{Entry, MAX_DEPTH, Node, Value};
+use super::yaml_read;
 use super::{Config, Problem, Severity, read};
 use crate::net::mask::Secrets;
 
@@ -155,7 +156,7 @@ pub fn load_instead(arguments: &[String], world: &World<'_>, text: Option<&str>)
 }
 
 fn parse(text: &Text, problems: &mut Vec<Problem>) -> Option<Node> {
-    match yaml::parse(text) {
+    match yaml_read::parse(text) {
         Ok(document) => {
             for twice in document.duplicates {
                 let path: String = twice.path.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use super::expand::{expand as expanded, expand_value};
 use super::text::Lookup;
 use super::yaml::{self, Entry, Node, Value, YamlError};
+use super::yaml_read;
 use super::{Place, sources};
 
 /// What to write for a key.
@@ -125,13 +126,13 @@ pub fn edit(
     new: Option<&New>,
 ) -> Result<String, WriteError> {
     let before = expanded(name, text.to_owned(), lookup);
-    let root = yaml::parse(&before).map_err(WriteError::Broken)?.root;
+    let root = yaml_read::parse(&before).map_err(WriteError::Broken)?.root;
     let out = Editor { text }.apply(&root, path, new)?;
     let mut wanted = root.clone();
     let expand = |value: &str| expand_value(value, &out, lookup);
     set_node(&mut wanted, path, new.map(|new| new.node(&expand)));
     let after = expanded(name, out.clone(), lookup);
-    match yaml::parse(&after) {
+    match yaml_read::parse(&after) {
         Ok(document) if yaml::same(&document.root, &wanted) => Ok(out),
         _ => Err(by_hand(path, &root.at)),
     }

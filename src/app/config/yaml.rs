@@ -1,13 +1,11 @@
-//! YAML text to a small bounded tree that remembers where everything stands.
+//! What a YAML text holds: a small bounded tree that remembers where everything stands.
 //!
-//! The text goes in, one [`Node`] tree comes out (made by `yaml_read`); each node keeps its place for
-//! messages and its bytes in the original text for writing back. Values stay text: what `true` or `5`
-//! means is decided by the key that holds it. JSON is a subset and needs nothing of its own.
+//! `yaml_read` makes it; each [`Node`] keeps its place for messages and its bytes in the original text
+//! for writing back. Values stay text: what `true` or `5` means is decided by the key that holds it.
 //! It never grows past its bounds, whatever the aliases say.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::text::{MAX_BYTES, Place, Text};
-use super::yaml_read::Reader;
+use super::text::Place;
 
 /// Deepest nesting.
 pub const MAX_DEPTH: usize = 16;
@@ -218,25 +216,6 @@ pub struct Document {
     pub root: Node,
     /// Keys that stand twice.
     pub duplicates: Vec<Duplicate>,
-}
-
-/// Reads a text.
-pub fn parse(text: &Text) -> Result<Document, YamlError> {
-    let expanded = text.expanded();
-    if expanded.len() > MAX_BYTES {
-        return Err(YamlError {
-            at: Place::of_file(&text.name),
-            sentence: format!("the configuration is larger than {} KiB", MAX_BYTES / 1024),
-        });
-    }
-    let bad = |b: &u8| (*b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
-    if let Some(at) = expanded.as_bytes().iter().position(bad) {
-        return Err(YamlError {
-            at: text.place(text.origin(at, false)),
-            sentence: "there is a control character here; expected plain text".to_owned(),
-        });
-    }
-    Reader::new(text).document()
 }
 
 /// `<<: *other`: keys of another map that are not written here.

@@ -3,13 +3,13 @@
 //!
 //! The expanded text goes in, nodes come out; a fault ends it with one sentence and its place. YAML 1.2
 //! as far as it can stand in one file of settings: one document, keys are plain text, directives and
-//! foreign tags say nothing. It never reads a byte twice more than it must: a key is recognised when its
+//! foreign tags say nothing. JSON is a subset and needs nothing of its own. It never reads a byte twice more than it must: a key is recognised when its
 //! colon comes, not by looking ahead. It goes no deeper than `MAX_DEPTH` calls.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::rc::Rc;
 
-use super::text::{MAX_BYTES, Text};
+use super::text::{MAX_BYTES, Place, Text};
 use super::yaml::{
     Document, Duplicate, Entry, MAX_DEPTH, MAX_DUPLICATES, MAX_ENTRIES, MAX_KEY, MAX_NODES, Node, Value,
     YamlError, merge, without_properties,
@@ -21,6 +21,25 @@ const INDENT: &str = "wrong indentation; expected this line in line with its nei
 pub(super) const VALUE: &str = "expected a value here; put text with special characters in quotes";
 const KEY: &str = "expected a key followed by ':' and a space";
 const TRAILING: &str = "text follows a complete value; expected the end of the line";
+
+/// Reads a text.
+pub fn parse(text: &Text) -> Result<Document, YamlError> {
+    let expanded = text.expanded();
+    if expanded.len() > MAX_BYTES {
+        return Err(YamlError {
+            at: Place::of_file(&text.name),
+            sentence: format!("the configuration is larger than {} KiB", MAX_BYTES / 1024),
+        });
+    }
+    let bad = |b: &u8| (*b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
+    if let Some(at) = expanded.as_bytes().iter().position(bad) {
+        return Err(YamlError {
+            at: text.place(text.origin(at, false)),
+            sentence: "there is a control character here; expected plain text".to_owned(),
+        });
+    }
+    Reader::new(text).document()
+}
 
 /// What the text holds at a place; nothing (0) stands for its end.
 pub(super) fn blank(byte: u8) -> bool {

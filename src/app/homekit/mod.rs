@@ -350,8 +350,20 @@ impl Homekit {
                 }
             }));
         }
+        for unit in &units {
+            let Some(Recorder { recording, .. }) = &unit.recorder else { continue };
+            let (told, aid) = (Rc::downgrade(&server), unit.aid);
+            recording.on_source(Rc::new(move |source| {
+                if let Some(server) = told.upgrade() {
+                    server.see(aid, source);
+                }
+            }));
+            if server.accessory().at(aid).is_some_and(|own| own.source().is_none()) {
+                recording.learn();
+            }
+        }
         let listening = server.serve(listener);
-        if let Err(e) = server.announce(&program.discovery.responder(program, config), port) {
+        if let Err(e) = server.announce(&program.discovery.responder(config), port) {
             program.fault("homekit", format!("homekit.{name}: it cannot be found: {e}"));
         }
         program.listening.borrow_mut().push(format!("HOMEKIT hap://127.0.0.1:{port}/ {name}"));

@@ -1,6 +1,7 @@
 //! Pictures for the tiles of the Home app: a JPEG of the stream's own, of its sub stream's where that
-//! suits the size better; one for all who ask within a second, and the last good one where there is
-//! none just now. Nothing is decoded here: the size is the source's.
+//! suits the size better; one for all who ask within a second for no more, and the last good one where
+//! there is none just now. Nothing is decoded here: smaller than its own a picture is where the source
+//! can make it so.
 
 use crate::homekit::server::Snapshots;
 use crate::homekit::session::Snapshot;
@@ -27,8 +28,26 @@ const AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Default)]
 struct Shot {
     tried: Option<Instant>,
-    last: Option<(Instant, Rc<[u8]>)>,
+    last: Option<Taken>,
+    /// The largest so far.
     size: Option<(u16, u16)>,
+}
+
+#[derive(Clone)]
+struct Taken {
+    at: Instant,
+    jpeg: Rc<[u8]>,
+    size: (u16, u16),
+    /// It was made to fit, and would be larger for others.
+    fitted: bool,
+}
+
+impl Shot {
+    /// Whether it is to be taken anew for who wants it so large.
+    fn is_stale(&self, wanted: (u16, u16)) -> bool {
+        let larger = |last: &Taken| last.fitted && (last.size.0 < wanted.0 && last.size.1 < wanted.1);
+        self.tried.is_none_or(|at| at.elapsed() >= FRESH) || self.last.as_ref().is_some_and(larger)
+    }
 }
 
 struct Pictures {
@@ -97,7 +116,7 @@ impl Pictures {
         let shots = self.shots.borrow();
         let sizes: Vec<_> = shots.iter().map(|shot| shot.size).collect();
         let last = best(&sizes, wanted).and_then(|(at, _)| shots.get(at)?.last.as_ref());
-        last.filter(|(at, _)| at.elapsed() < OLD).map(|(_, jpeg)| jpeg.clone())
+        last.filter(|taken| taken.at.elapsed() < OLD).map(|taken| taken.jpeg.clone())
     }
 
     /// Has the picture taken that suits; what nobody knows of the others' sizes is found out only where
@@ -114,29 +133,34 @@ impl Pictures {
                     (_, Some(unknown)) => unknown,
                     (None, None) => 0,
                 };
-                (at, shots.get(at).is_some_and(|s| s.tried.is_none_or(|at| at.elapsed() >= FRESH)))
+                (at, shots.get(at).is_some_and(|shot| shot.is_stale(wanted)))
             };
             if !stale {
                 return;
             }
-            self.shoot(at).await;
+            self.shoot(at, wanted).await;
         }
     }
 
-    async fn shoot(&self, at: usize) {
+    async fn shoot(&self, at: usize, wanted: (u16, u16)) {
         let stream = self.streams.get(at).and_then(|name| self.hall.get(name));
         // one that never answers is not asked first for ever
         if let Some(shot) = self.shots.borrow_mut().get_mut(at) {
             shot.tried = Some(Instant::now());
         }
         let taken = match stream {
-            Some(stream) => stream.jpeg().await.ok(),
+            Some(stream) => stream.jpeg(Some(wanted)).await.ok(),
             None => None,
         };
         let Some(jpeg) = taken else { return };
-        let size = JpegInfo::parse(&jpeg).ok().map(|info| (info.width, info.height));
+        let Ok(info) = JpegInfo::parse(&jpeg) else { return };
+        let size = (info.width, info.height);
+        let fitted = size.0.abs_diff(wanted.0) < 2 || size.1.abs_diff(wanted.1) < 2;
         if let Some(shot) = self.shots.borrow_mut().get_mut(at) {
-            *shot = Shot { tried: Some(Instant::now()), last: Some((Instant::now(), jpeg.into())), size };
+            let now = Instant::now();
+            shot.tried = Some(now);
+            shot.size = shot.size.max(Some(size));
+            shot.last = Some(Taken { at: now, jpeg: jpeg.into(), size, fitted });
         }
     }
 }
@@ -148,6 +172,20 @@ async fn late() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_picture_serves_all_who_want_no_more() {
+        let now = Instant::now();
+        let taken = |size, fitted| {
+            let last = Taken { at: now, jpeg: Rc::new([]), size, fitted };
+            Shot { tried: Some(now), last: Some(last), size: Some(size) }
+        };
+        let small = taken((640, 360), true);
+        assert!(small.is_stale((1280, 720)));
+        assert!(!small.is_stale((640, 480)) && !small.is_stale((320, 240)));
+        assert!(!taken((640, 360), false).is_stale((1280, 720)), "it has no more");
+        assert!(Shot::default().is_stale((320, 240)));
+    }
 
     #[test]
     fn the_picture_suits_the_tile() {

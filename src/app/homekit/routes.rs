@@ -201,6 +201,11 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
         w.key("fragments").uint(stats.fragments);
         w.key("connections").uint(streams.connections as u64);
         w.key("stuck").uint(streams.stuck);
+        if let Some(source) = accessory.at(unit.aid).and_then(Accessory::source) {
+            w.key("width").uint(source.size.width.into());
+            w.key("height").uint(source.size.height.into());
+            w.key("rate").uint(source.size.rate.into());
+        }
         w.end_object();
     }
     w.end_object();
@@ -211,8 +216,6 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
 fn missing(accessory: &Accessory, unit: &Unit) -> Vec<String> {
     let is_on = |iid| accessory.value(iid).is_some_and(|v| v.is_on());
     let Some(recorder) = &unit.recorder else { return vec!["hksv is off in the configuration".to_owned()] };
-    let offered = accessory.settings.sizes.iter().any(|size| size.height > size.width);
-    let upright = recorder.recording.is_upright();
     let checks = [
         (
             accessory.value(iid::RECORDING + 5).is_none(),
@@ -221,10 +224,6 @@ fn missing(accessory: &Accessory, unit: &Unit) -> Vec<String> {
         (!is_on(iid::RECORDING + 1), "recording is not allowed in the Home app"),
         (!is_on(iid::OPERATING + 1), "the camera is switched off in the Home app"),
         (is_on(iid::OPERATING + 7), "the camera is switched off by somebody who stands before it"),
-        (
-            upright.is_some_and(|upright| upright != offered),
-            "hubs refuse pictures that do not stand as they were told: set or remove upright: true",
-        ),
     ];
     let mut out: Vec<String> =
         checks.into_iter().filter(|(is, _)| *is).map(|(_, sentence)| sentence.to_owned()).collect();

@@ -2,7 +2,7 @@
 //! for whoever has to find the right threshold, and for the table of scores in `docs/motion.md`.
 
 mod plot;
-mod score;
+pub(super) mod score;
 
 use super::help::Exit;
 use super::program::{Program, configure_log};

@@ -23,6 +23,7 @@ pub use producer::Demo;
 pub use scene::{Moment, walking};
 pub use sound::{Sound, Speaker};
 
+use crate::stream::Sides;
 use std::rc::Rc;
 
 /// The camera's eye: scene, picture and encoder.
@@ -98,9 +99,10 @@ impl Camera {
         key
     }
 
-    /// Appends the last frame's picture as a JPEG file.
-    pub fn jpeg(&self, out: &mut Vec<u8>) {
-        jpeg::write(&self.picture, out);
+    /// Appends the last frame's picture as a JPEG file, no larger than asked for.
+    pub fn jpeg(&self, most: Sides, out: &mut Vec<u8>) {
+        let smaller = most.and_then(|most| self.picture.fitted(most));
+        jpeg::write(smaller.as_ref().unwrap_or(&self.picture), out);
     }
 
     /// The last frame's picture.

@@ -43,6 +43,9 @@ impl Area {
     }
 }
 
+/// The shortest side of a picture.
+const SMALLEST: u16 = 16;
+
 /// What each two bits of a macroblock's noise word add to a cell.
 const NOISE: [i8; 4] = [0, 2, -2, 4];
 
@@ -95,6 +98,29 @@ impl Picture {
     /// Everything, in cells, with what is cut off at the right and at the bottom.
     pub(super) fn all(&self) -> Area {
         Area { x0: 0, y0: 0, x1: self.mbs_x * 4, y1: self.mbs_y * 4 }
+    }
+
+    /// The same with its own ratio between these sides, if it is larger than them.
+    pub(super) fn fitted(&self, (width, height): (u16, u16)) -> Option<Picture> {
+        let (wide, high) = (usize::from(width), usize::from(height));
+        if self.width <= wide && self.height <= high {
+            return None;
+        }
+        // the side that has to shrink more says how much
+        let (wide, high) = match self.width * high > self.height * wide {
+            true => (wide, self.height * wide / self.width),
+            false => (self.width * high / self.height, high),
+        };
+        let side = |pixels: usize| u16::try_from(pixels & !1).unwrap_or(u16::MAX).max(SMALLEST);
+        let mut small = Picture::new(side(wide), side(high));
+        let (cells, wide, high) = (self.all(), small.width, small.height);
+        small.paint(small.all(), |x, y| {
+            let x = (x * self.width / wide).min(cells.x1 - 1);
+            let y = (y * self.height / high).min(cells.y1 - 1);
+            let chroma = (y / 2) * (cells.x1 / 2) + x / 2;
+            Colour { y: self.luma[y * cells.x1 + x], cb: self.cb[chroma], cr: self.cr[chroma] }
+        });
+        Some(small)
     }
 
     /// Asks `colour` for each cell of an area (widened to even cells) and notes what changed.

@@ -160,9 +160,9 @@ async fn look(options: Options, camera: Camera, link: &Link, speaker: &RefCell<S
     let lens = camera.clone();
     let filmed = Rc::new(Cell::new(false));
     let has_picture = filmed.clone();
-    link.offer_jpeg(Rc::new(move |out| {
+    link.offer_jpeg(Rc::new(move |most, out| {
         has_picture.get() && {
-            lens.borrow().jpeg(out);
+            lens.borrow().jpeg(most, out);
             true
         }
     }));

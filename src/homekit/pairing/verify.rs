@@ -196,6 +196,25 @@ mod tests {
         }
     }
 
+    /// Resuming is Bluetooth's; who asks for it by a session that we do not know verifies as a whole.
+    #[test]
+    fn who_wants_to_resume_verifies_anew() {
+        let mut ours = Verify::default();
+        let public = exchange(&[5; 32], &[9; 32]).unwrap().0;
+        let m1 = Writer::new()
+            .u8(item::STATE, 1)
+            .u8(item::METHOD, 6)
+            .put(item::PUBLIC_KEY, &public)
+            .put(14, &[7; 8])
+            .put(item::ENCRYPTED, &[0; 16])
+            .finish();
+        let mut book = book();
+        book.pairings.push(Pairing { id: b"known".to_vec(), key: public_key(&[3; 32]), admin: true });
+        let Outcome::Answer(m2) = send(&mut ours, &book, &m1, &[8; 32]) else { panic!("no M2") };
+        let (m3, _) = testing::m3(&[5; 32], &Tlv::parse(&m2).unwrap(), b"known", &[3; 32]);
+        assert!(matches!(send(&mut ours, &book, &m3, &[0; 32]), Outcome::Verified { .. }));
+    }
+
     #[test]
     fn who_is_removed_while_it_proves_itself_stays_out() {
         let mut book = book();

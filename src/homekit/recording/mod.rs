@@ -6,12 +6,12 @@
 mod tape;
 
 use super::accessory::Value;
-use super::camera;
+use super::camera::{self, Source};
 use super::database::iid;
 use super::hds::server::{Reel, Reels};
 use super::hds::session::Reason;
 use crate::media::nal::NalCodec;
-use crate::media::parameter_sets::ParameterSets;
+use crate::media::parameter_sets::{ParameterSets, VideoProfile};
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
 use crate::net::reactor::Timer;
@@ -29,8 +29,10 @@ pub const PREBUFFER: Duration = Duration::from_secs(4);
 const LATE: Duration = Duration::from_secs(2);
 /// Between looks at the age of the last key frame.
 const LOOK: Duration = Duration::from_millis(100);
+/// Looks between those at what the pictures are.
+const SELDOM: u32 = 20;
 /// Pictures whose key frames are farther apart than this cannot be recorded.
-const APART: Duration = Duration::from_secs(6);
+const APART: Duration = Duration::from_secs(5);
 /// For so long that is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// What hubs are offered of sound.
@@ -73,6 +75,9 @@ pub struct Stats {
     pub fragments: u64,
 }
 
+/// Is told what a source's pictures are.
+pub type OnSource = Rc<dyn Fn(Source)>;
+
 /// One camera's recordings.
 pub struct Recording {
     hall: Rc<Hall>,
@@ -88,6 +93,9 @@ pub struct Recording {
     sparse: Cell<Option<Time>>,
     trouble: RefCell<Option<String>>,
     stats: Cell<Stats>,
+    tell: RefCell<Option<OnSource>>,
+    /// What was told last.
+    told: Cell<Option<Source>>,
 }
 
 impl Recording {
@@ -105,6 +113,8 @@ impl Recording {
             sparse: Cell::new(None),
             trouble: RefCell::new(None),
             stats: Cell::default(),
+            tell: RefCell::new(None),
+            told: Cell::new(None),
         })
     }
 
@@ -138,7 +148,7 @@ impl Recording {
         }
         if is && self.armed.borrow().is_none() {
             log::info!(target: "homekit", "{}: a hub may record: the last seconds are kept", self.stream);
-            let task = keep(Rc::downgrade(self), now.sound);
+            let task = keep(Rc::downgrade(self), Some(now.sound));
             self.armed.replace(Some(self.hall.executor().spawn(task)));
         }
         self.wake();
@@ -176,11 +186,25 @@ impl Recording {
         self.busy.get()
     }
 
-    /// Whether the pictures are higher than wide, once they are known.
-    pub fn is_upright(&self) -> Option<bool> {
-        let codec = self.tracks.borrow().as_ref()?.pictures.codec();
-        let info = ParameterSets::from_extra(NalCodec::H264, &codec.extra).info()?;
-        Some(info.height > info.width)
+    /// Is told what the source's pictures are, once that is known and when they become others.
+    pub fn on_source(&self, tell: OnSource) {
+        self.tell.replace(Some(tell));
+    }
+
+    /// Has the source run until it is known what its pictures are.
+    pub fn learn(self: &Rc<Self>) {
+        self.hall.executor().spawn(keep(Rc::downgrade(self), None)).detach();
+    }
+
+    /// Tells what these pictures are, if that is known and was not told.
+    fn look(&self, pictures: &Track) -> bool {
+        let source = measure(pictures);
+        let tell =
+            self.tell.borrow().clone().filter(|_| source.is_some() && self.told.replace(source) != source);
+        if let (Some(tell), Some(source)) = (tell, source) {
+            tell(source);
+        }
+        source.is_some()
     }
 
     /// Why there is nothing to record, if there is not.
@@ -245,8 +269,24 @@ fn wishes(sound: bool) -> Vec<Wish> {
     wishes
 }
 
-/// Holds the stream while recordings are armed, so that what was before an event is there.
-async fn keep(recording: Weak<Recording>, sound: bool) {
+/// What these pictures are, once a second of them has been seen.
+fn measure(pictures: &Track) -> Option<Source> {
+    let ten_seconds = {
+        let ring = pictures.ring();
+        let (oldest, newest) = (ring.meta(ring.tail())?, ring.newest()?);
+        let span = newest.decode.since(oldest.decode).as_millis() as u64;
+        let count = ring.head().saturating_sub(ring.tail() + 1);
+        (span >= 1000).then(|| (count * 10_000 + span / 2) / span)?
+    };
+    let info = ParameterSets::from_extra(NalCodec::H264, &pictures.codec().extra).info()?;
+    let VideoProfile::H264(profile) = info.profile else { return None };
+    let [width, height] = [info.width, info.height].map(|n| n.min(u16::MAX.into()) as u16);
+    Some(Source::new(width, height, profile.0, ten_seconds as u32))
+}
+
+/// Holds the stream while recordings are armed, so that what was before an event is there; without a word
+/// on sound only until it is known what its pictures are.
+async fn keep(recording: Weak<Recording>, sound: Option<bool>) {
     let mut failures = 0;
     loop {
         let Some(own) = recording.upgrade() else { return };
@@ -254,7 +294,7 @@ async fn keep(recording: Weak<Recording>, sound: bool) {
         let found = match stream {
             Some(stream) => {
                 drop(own);
-                attach(&stream, sound).await
+                attach(&stream, sound == Some(true)).await
             }
             None => Err("there is no such stream".to_owned()),
         };
@@ -263,13 +303,21 @@ async fn keep(recording: Weak<Recording>, sound: bool) {
             Ok(held) => {
                 failures = 0;
                 own.trouble.take();
-                own.tracks.replace(Some(held.tracks.clone()));
-                drop(own);
-                let why = watch(&recording, &held).await;
-                if let Some(own) = recording.upgrade() {
-                    own.tracks.take();
+                if sound.is_some() {
+                    own.tracks.replace(Some(held.tracks.clone()));
                 }
-                if why == Some(Close::Shutdown) {
+                drop(own);
+                let over = match sound {
+                    None => learnt(&recording, &held).await,
+                    Some(_) => {
+                        let why = watch(&recording, &held).await;
+                        if let Some(own) = recording.upgrade() {
+                            own.tracks.take();
+                        }
+                        why == Some(Close::Shutdown)
+                    }
+                };
+                if over {
                     return;
                 }
             }
@@ -302,9 +350,21 @@ async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
     Ok(Held { reader, tracks: Tracks { pictures, sound }, _keep: keep })
 }
 
+/// Whether it has become known what the pictures are, before they ended.
+async fn learnt(recording: &Weak<Recording>, held: &Held) -> bool {
+    while !held.tracks.pictures.is_closed() {
+        Timer::after(LOOK).await;
+        if recording.upgrade().is_none_or(|own| own.look(&held.tracks.pictures)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Looks that there are key frames often enough, until the tracks are no more.
 async fn watch(recording: &Weak<Recording>, held: &Held) -> Option<Close> {
     let Tracks { pictures, sound } = &held.tracks;
+    let mut turns = 0u32;
     loop {
         Timer::after(LOOK).await;
         let own = recording.upgrade()?;
@@ -313,6 +373,10 @@ async fn watch(recording: &Weak<Recording>, held: &Held) -> Option<Close> {
         }
         if pictures.is_closed() || sound.as_ref().is_some_and(|s| s.is_closed()) {
             return Some(Close::Ended);
+        }
+        turns += 1;
+        if turns % SELDOM == 1 {
+            own.look(pictures);
         }
         let age = {
             let ring = pictures.ring();
@@ -336,3 +400,7 @@ async fn watch(recording: &Weak<Recording>, held: &Held) -> Option<Close> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "recording_tests.rs"]
+mod tests;

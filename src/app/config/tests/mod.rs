@@ -9,7 +9,8 @@ mod yaml_other;
 use std::rc::Rc;
 
 use super::text::Text;
-use super::yaml::{Document, YamlError, parse};
+use super::yaml::{Document, YamlError};
+use super::yaml_read::parse;
 use super::{Loaded, World, sources};
 
 const MODULES: &[&str] = &["api", "rtsp", "exec", "echo", "streams", "preload", "demo"];

@@ -8,17 +8,12 @@ use super::{log as logging, modules, terminal};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::process;
-use crate::net::reactor::Timer;
 use crate::net::signals::{Signals, Told};
 use futures_lite::future;
 use std::ffi::{CString, OsString};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// Between two times that code is given back which was needed once.
-const FORGET: Duration = Duration::from_secs(30);
 
 /// Reads the configuration as the arguments say.
 pub fn configuration(arguments: &[String]) -> Loaded {
@@ -92,14 +87,6 @@ fn again(words: Vec<OsString>) -> std::io::Error {
     }
 }
 
-/// Keeps no code in memory that was needed once.
-async fn forget() {
-    loop {
-        process::forget_code();
-        Timer::after(FORGET).await;
-    }
-}
-
 async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>, show: bool) -> End {
     program.executor.spawn(logging::tell_repetitions()).detach();
     let _routes = api::serve(program);
@@ -111,7 +98,7 @@ async fn serve(program: &Rc<Program>, signals: std::io::Result<Signals>, show: b
     announce(program, show);
     // with a limit, tracks get what the program leaves: all of it is there from the start
     if program.loaded().config.memory.limit == 0 {
-        program.executor.spawn(forget()).detach();
+        process::forget_start();
     }
     let signals = match signals {
         Ok(signals) => signals,

@@ -61,11 +61,11 @@ unsafe extern "C" {
     static END: u8;
 }
 
-/// Gives back the pages of code and constants that were touched once, by the start or by a pairing: the
-/// kernel maps sixteen for each of them, and when memory is short it looks last at those that a process
-/// has mapped. What is needed again comes again, from the cache as a rule.
+/// Gives back the pages of code and constants that only the start has touched: the kernel maps sixteen
+/// for each of them, and when memory is short it looks last at those that a process has mapped. What is
+/// needed again comes again, from the cache as a rule.
 #[allow(unsafe_code)]
-pub fn forget_code() {
+pub fn forget_start() {
     // a kernel with larger pages may refuse, and nothing is lost
     let begin = &raw const BEGIN as usize & !4095;
     let end = &raw const END as usize;

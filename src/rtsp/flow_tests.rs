@@ -5,7 +5,10 @@ use crate::stream::{Bounds, Inlet, Join, Peer, Reader, Step, Viewer};
 fn track() -> (Rc<Track>, Inlet) {
     let mut codec = Codec::new(CodecId::H264);
     codec.extra = Rc::from([0, 0, 0, 4, 0x67, 0x42, 0, 31, 0, 0, 0, 2, 0x68, 0xCE]);
-    Track::new(codec, Bounds::usual(Kind::Video))
+    let (track, inlet) = Track::new(codec, Bounds::usual(Kind::Video));
+    // whoever is behind finds all of it
+    track.set_keep(std::time::Duration::from_secs(10));
+    (track, inlet)
 }
 
 fn put(inlet: &mut Inlet, n: u64, key: bool, len: usize) {

@@ -30,6 +30,8 @@ impl Rig {
         let media = &description.medias[0];
         let (format, codec) = choose(media).unwrap();
         let (track, inlet) = Track::new(codec.clone(), Bounds::usual(Kind::Video));
+        // all that comes is looked at afterwards
+        track.set_keep(std::time::Duration::from_secs(60));
         let intake = Intake::new(inlet, media, format, route).unwrap();
         let pay = Packetizer::new(&codec, format.payload_type, 300, 7, 65_530, 0xffff_0000).unwrap();
         Rig { track, intake, pay, extra: nals(&[SPS, PPS]) }

@@ -24,7 +24,7 @@ fn config(source: &str, more: &str) -> String {
     format!(
         "api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\nmdns: {{mode: \"off\"}}\n\
          streams:\n  cam: demo:?{source}\n\
-         homekit:\n  cam: {{pin: {PIN}, hksv: true{more}}}\n"
+         homekit:\n  cam: {{pin: {PIN}, motion: api, hksv: true{more}}}\n"
     )
 }
 

@@ -19,7 +19,7 @@ fn config(port: u16, mdns: &str, more: &str) -> String {
     format!(
         "api: {{listen: \"127.0.0.1:0\"}}\nrtsp: {{listen: \"\"}}\nmdns: {{mode: \"{mdns}\"}}\n\
          streams:\n  cam: demo:?width=320&height=180\n\
-         homekit:\n  cam: {{pin: {PIN}, port: {port}, hksv: true{more}}}\n"
+         homekit:\n  cam: {{pin: {PIN}, port: {port}, motion: api, hksv: true{more}}}\n"
     )
 }
 
@@ -587,7 +587,7 @@ fn a_bridge_holds_several_cameras() {
              streams:\n  porch: demo:?width=320&height=180\n  yard: demo:?width=320&height=180\n  \
              cellar: demo:?width=320&height=180\n\
              homekit:\n  house: {{pin: {PIN}, streams: [{streams}]}}\n  \
-             porch: {{category_id: doorbell, speaker: true}}\n  cellar: {{name: Alone}}\n"
+             porch: {{category_id: doorbell, speaker: true, motion: api}}\n  cellar: {{name: Alone}}\n"
         )
     };
     let mut streamd = Streamd::start(&text("porch, yard"));

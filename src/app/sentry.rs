@@ -3,6 +3,7 @@
 //! and shows them to the detector. What an accessory's sensor makes of it, of what programs say and of the
 //! clock is posted on the bus; a stream that is no accessory has no sensor, and its detector posts itself.
 
+use super::config::sections::FOREIGN;
 use super::config::{Config, Homekit};
 use super::motion::score::threshold;
 use crate::media::{Codec, CodecId, Kind};
@@ -54,6 +55,7 @@ fn orders(config: &Config, stream: &str) -> (Orders, Option<String>) {
     };
     let (settings, wrong) = settings(row);
     let (modes, other) = match Modes::parse(&row.motion) {
+        Ok(modes) if modes == Modes::default() => (usual(config, row), None),
         Ok(modes) => (modes, None),
         Err(word) => {
             let known = Input::ALL.map(Input::name).join(", ");
@@ -62,6 +64,18 @@ fn orders(config: &Config, stream: &str) -> (Orders, Option<String>) {
     };
     let told = wrong.or(other).map(|sentence| format!("homekit.{stream}.{sentence}"));
     (Orders { settings, modes: Some(modes) }, told)
+}
+
+/// Where motion comes from if the file does not say: from the detector, and from programs that report it.
+/// In the predecessor's file it came from programs alone, and they shall not find a second one beside them.
+/// Such a file is known by what only the predecessor writes: an accessory's identity, key or homes, or a
+/// section that streamd does not have.
+fn usual(config: &Config, row: &Homekit) -> Modes {
+    let theirs = !row.pairings.is_empty() || !row.device_id.is_empty() || !row.device_private.is_empty();
+    match theirs || FOREIGN.iter().any(|name| config.tree.get(name).is_some()) {
+        true => Modes::only(Input::Api),
+        false => Modes::only(Input::Api).and(Input::Detect),
+    }
 }
 
 fn settings(row: &Homekit) -> (Settings, Option<String>) {
@@ -309,5 +323,52 @@ async fn see(mut reader: Reader, own: &Weak<Sentry>, detector: &mut Detector) {
             let Some(sentry) = own.upgrade() else { return };
             sentry.saw(on);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::config::{World, sources};
+
+    /// Where motion in front of the porch comes from with this file.
+    fn modes(text: &str) -> Modes {
+        let world = World { env: &|_| None, modules: &["homekit", "streams"] };
+        let text = format!("streams: {{porch: }}\n{text}");
+        let loaded = sources::load_instead(&["t.yaml".to_owned()], &world, Some(&text));
+        orders(&loaded.config, "porch").0.modes.unwrap()
+    }
+
+    /// A new camera that sees nothing until somebody finds the key, or one that came from the predecessor
+    /// and all at once has two opinions.
+    #[test]
+    fn a_new_file_has_a_detector_and_one_of_the_predecessor_does_not() {
+        let both = Modes::parse("detect,api").unwrap();
+        let api = Modes::only(Input::Api);
+        assert_eq!(modes("homekit: {porch: }"), both);
+        assert_eq!(modes("homekit: {porch: {hksv: true, pin: 19550224, name: Porch}}"), both);
+        for theirs in [
+            "homekit: {porch: {pairings: [\"client_id=1&client_public=2&permissions=1\"]}}",
+            "homekit: {porch: {device_id: porch}}",
+            "homekit: {porch: {device_private: porch}}",
+            "homekit: {porch: }\nwebrtc: {listen: \":8555\"}",
+            "ffmpeg: {bin: /usr/bin/ffmpeg}\nhomekit: {porch: {hksv: true}}",
+        ] {
+            assert_eq!(modes(theirs), api, "{theirs}");
+        }
+        // what is written is what is meant
+        let written = "srtp: {listen: \"\"}\nhomekit: {porch: {motion: detect, device_id: porch}}";
+        assert_eq!(modes(written), Modes::only(Input::Detect));
+        assert_eq!(modes("homekit: {porch: {motion: api}}"), api);
+    }
+
+    #[test]
+    fn a_word_that_is_none_is_told_and_programs_are_heard() {
+        let world = World { env: &|_| None, modules: &["homekit", "streams"] };
+        let text = "streams: {porch: }\nhomekit: {porch: {motion: fish}}";
+        let loaded = sources::load_instead(&["t.yaml".to_owned()], &world, Some(text));
+        let (orders, told) = orders(&loaded.config, "porch");
+        assert_eq!(orders.modes, Some(Modes::only(Input::Api)));
+        assert!(told.is_some_and(|t| t.starts_with("homekit.porch.motion: \"fish\" is none of detect")));
     }
 }

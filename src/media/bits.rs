@@ -118,12 +118,22 @@ impl<'a> BitReader<'a> {
 
     /// An unsigned Exp-Golomb number.
     pub fn ue(&mut self) -> Result<u32> {
+        // all zeros of a byte at once: the head of a slice is little else than such numbers
         let mut zeros = 0;
-        while !self.flag()? {
-            zeros += 1;
+        loop {
+            if self.left == 0 {
+                self.load()?;
+            }
+            let run = (self.byte << (8 - self.left)).leading_zeros();
+            zeros += run.min(u32::from(self.left));
             if zeros > 31 {
                 return Err(SyntaxError::TooLong);
             }
+            if run < u32::from(self.left) {
+                self.left -= run as u8 + 1;
+                break;
+            }
+            self.left = 0;
         }
         let rest = self.u(zeros)?;
         Ok(((1u32 << zeros) - 1).wrapping_add(rest))

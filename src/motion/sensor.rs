@@ -56,12 +56,17 @@ impl Modes {
         Modes(1 << input as u8)
     }
 
+    /// This one too.
+    pub const fn and(self, input: Input) -> Modes {
+        Modes(self.0 | 1 << input as u8)
+    }
+
     /// Reads words with commas, spaces or plus signs between; the word that is none is the error.
     pub fn parse(text: &str) -> Result<Modes, &str> {
         let mut modes = Modes(0);
         for word in text.split([',', '+', ' ']).filter(|w| !w.is_empty()) {
             let known = Input::ALL.iter().find(|i| i.name() == word);
-            modes.0 |= Modes::only(*known.ok_or(word)?).0;
+            modes = modes.and(*known.ok_or(word)?);
         }
         Ok(modes)
     }

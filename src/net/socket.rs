@@ -29,7 +29,7 @@ pub struct Peer {
 impl Peer {
     /// The peer's address, an IPv4 one as such.
     pub fn address(&self) -> Option<IpAddr> {
-        self.remote.map(|a| a.ip().to_canonical())
+        self.remote.map(|a| a.ip())
     }
 
     /// Whether it is on this machine (or says so: a proxy on this machine is here too).
@@ -274,6 +274,8 @@ impl Listener {
         match self {
             Listener::Tcp(l) => {
                 let (stream, remote) = l.accept().await?;
+                // ::ffff:192.168.1.2 is 192.168.1.2 to everybody who reads it
+                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
                 stream.get_ref().set_nodelay(true)?;
                 let local = stream.get_ref().local_addr().ok();
                 Ok((Socket::Tcp(stream), Peer { remote: Some(remote), local }))
@@ -298,6 +300,7 @@ mod tests {
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (_, peer) = crate::net::reactor::block_on(listener.accept()).unwrap();
         assert_eq!(peer.address(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert!(peer.remote.is_some_and(|a| a.to_string().starts_with("127.0.0.1:")));
         assert!(peer.is_here());
         assert_eq!(peer.network(), Some((IpAddr::V4(Ipv4Addr::LOCALHOST), 8)));
         for bad in ["", ":", ":x", "1984", "a:b", ":70000", "1.2.3.4"] {

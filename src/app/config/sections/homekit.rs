@@ -59,7 +59,8 @@ section! {
         hardware: String = "", Kind::Text;
         /// Where motion comes from, one word or several with commas: detect (the detector looks at the pictures),
         /// api (HTTP and the control socket), continuous (every 30 seconds, to record always), external, onvif.
-        motion: String = "api", Kind::Text;
+        /// Without it detect and api; in a file that was go2rtc's api alone (see docs/motion.md).
+        motion: String = "", Kind::Text;
         /// How far above the usual a picture has to be to show motion, 1.05 to 100. Less sees more.
         motion_threshold: String = "2.0", Kind::Text;
         /// The same as a number from 1 (only what is large) to 10 (whatever stirs); 0 leaves it to the threshold.

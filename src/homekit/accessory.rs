@@ -361,7 +361,7 @@ impl Accessory {
                 bytes(camera::supported_recording(s.prebuffer_ms, 4000, s.shape.doorbell))
             }
             kind::SUPPORTED_RECORDING_VIDEO => {
-                bytes(camera::supported_recording_video(&s.sizes, self.source))
+                bytes(camera::supported_recording_video(self.is_upright(), self.source))
             }
             kind::SUPPORTED_RECORDING_AUDIO => bytes(camera::supported_recording_audio()),
             // Nothing was selected: that has no value.
@@ -504,22 +504,24 @@ impl Accessory {
     /// forgotten, for hubs would refuse what they get.
     pub fn see(&mut self, source: Source, camera: &mut dyn Camera) {
         const OFFER: u16 = iid::RECORDING + 3;
+        let upright = self.is_upright();
         let new = self.source.map_or(source, |old| old.with(source));
         if self.source.replace(new) == Some(new) {
             return;
         }
         self.unsaved |= self.book.set_value(SOURCE, &new.bytes());
-        let offer = camera::supported_recording_video(&self.settings.sizes, Some(new));
+        let offer = camera::supported_recording_video(upright, Some(new));
         self.put(OFFER, Value::Bytes(offer), None);
-        let turned = |chosen: &Value| match chosen {
-            Value::Bytes(bytes) => camera::selected_upright(bytes).is_some_and(|is| is != new.is_upright()),
-            _ => false,
-        };
-        if self.value(SELECTION).is_some_and(turned) {
-            self.book.drop_value(SELECTION);
+        if upright != new.is_upright() && self.book.drop_value(SELECTION) {
             self.values.retain(|(iid, _)| *iid != SELECTION);
             camera.changed(SELECTION, kind::SELECTED_RECORDING, &Value::Null);
         }
+    }
+
+    /// Whether hubs may choose only what is higher than wide.
+    fn is_upright(&self) -> bool {
+        let first = self.settings.sizes.first().is_some_and(|size| size.height > size.width);
+        self.source.map_or(first, Source::is_upright)
     }
 
     /// The value at the moment.

@@ -144,22 +144,20 @@ const LARGEST: u32 = 8192;
 /// Characteristic 206: the pictures of recordings. Every hub has to find full and half high definition, and
 /// the latter at half the rate; before them stands what the source gives, once that is known, and they stand
 /// as it does. Profiles and levels that it does not keep to are not among them.
-pub fn supported_recording_video(sizes: &[Size], source: Option<Source>) -> Vec<u8> {
-    let mut all: Vec<Size> = Vec::new();
+pub fn supported_recording_video(upright: bool, source: Option<Source>) -> Vec<u8> {
+    let [full, half, ..] = SIZES;
+    let mut all = Vec::with_capacity(4);
     if let Some(Source { size, .. }) = source {
         let blocks = |n: u16| u32::from(n).div_ceil(16);
-        all.extend(Some(size).filter(|s| blocks(s.width) * blocks(s.height) <= LARGEST));
-    }
-    let turn = |size: Size| match source {
-        Some(source) if source.is_upright() != (size.height > size.width) => {
-            Size { width: size.height, height: size.width, ..size }
+        if blocks(size.width) * blocks(size.height) <= LARGEST {
+            all.push(size);
         }
-        _ => size,
-    };
-    let high = sizes.iter().copied().filter(|size| size.width.max(size.height) >= 1280).map(turn);
-    let slow = high.clone().next_back().map(|last| Size { rate: 15, ..last });
-    for size in high.chain(slow) {
-        if !all.contains(&size) {
+    }
+    for mut size in [full, half, Size { rate: 15, ..half }] {
+        if source.map_or(upright, Source::is_upright) {
+            (size.width, size.height) = (size.height, size.width);
+        }
+        if all.first() != Some(&size) {
             all.push(size);
         }
     }
@@ -446,12 +444,6 @@ pub fn data_stream_refusal(busy: bool) -> Vec<u8> {
     Writer::new().u8(1, 1 + u8::from(busy)).finish()
 }
 
-/// Whether the pictures that were selected by a write of characteristic 209 are higher than wide.
-pub fn selected_upright(bytes: &[u8]) -> Option<bool> {
-    let size = Tlv::parse(bytes).ok()?.nested(2)?.nested(3)?;
-    Some(size.uint(2)? > size.uint(1)?)
-}
-
 /// Whether bytes have the parts of characteristic 209: container, pictures, sound.
 pub fn is_recording_selection(bytes: &[u8]) -> bool {
     let Ok(tlv) = Tlv::parse(bytes) else { return false };
@@ -489,9 +481,8 @@ mod tests {
             encode(&supported_recording(4000, 4000, true)),
             "AQSgDwAAAggDAAAAAAAAAAMLAQEAAgYBBKAPAAA="
         );
-        let sizes = [SIZES[0], SIZES[1], SIZES[2]];
         assert_eq!(
-            encode(&supported_recording_video(&sizes, None)),
+            encode(&supported_recording_video(false, None)),
             "AUoBAQACGgEBAAAAAQEBAAABAQICAQAAAAIBAQAAAgECAwsBAoAHAgI4BAMBHgAAAwsBAgAFAgLQAgMBHgAAAwsBAgAFAgLQAgMBDw=="
         );
         assert_eq!(encode(&supported_recording_audio()), "AQ4BAQACCQEBAQIBAAMBAw==");
@@ -503,7 +494,7 @@ mod tests {
     /// The sizes, profiles and levels that hubs may choose from.
     #[allow(clippy::type_complexity)]
     fn offer(source: Source) -> (Vec<(u16, u16, u8)>, Vec<u8>, Vec<u8>) {
-        let bytes = supported_recording_video(&SIZES, Some(source));
+        let bytes = supported_recording_video(false, Some(source));
         let codec = Tlv::parse(&bytes).unwrap().nested(1).unwrap();
         let parameters = codec.nested(2).unwrap();
         let all = |kind| parameters.all(kind).map(|v| v[0]).collect();

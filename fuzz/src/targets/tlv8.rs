@@ -7,7 +7,6 @@ use std::time::Instant;
 use streamd::homekit::accessory::{Accessory, Caller, Camera, Settings, Viewer};
 use streamd::homekit::camera::{
     Endpoints, NoEndpoint, SIZES, Selected, Source, data_stream_request, is_recording_selection,
-    selected_upright,
 };
 use streamd::homekit::crypto::Key;
 use streamd::homekit::database::{Format, Shape, may};
@@ -99,7 +98,6 @@ pub fn run(data: &[u8]) {
         assert_eq!(Tlv::parse(&out.finish()).as_ref(), Ok(&tlv));
     }
     let _ = (Selected::parse(data), is_recording_selection(data), data_stream_request(data));
-    let _ = selected_upright(data);
     write_everywhere(data);
     if let Some(endpoints) = Endpoints::parse(data) {
         assert_eq!(Endpoints::parse(&endpoints.answer(1, 2)), Some(endpoints));

@@ -271,17 +271,19 @@ fn wishes(sound: bool) -> Vec<Wish> {
 
 /// What these pictures are, once a second of them has been seen.
 fn measure(pictures: &Track) -> Option<Source> {
-    let ten_seconds = {
+    let (count, span) = {
         let ring = pictures.ring();
         let (oldest, newest) = (ring.meta(ring.tail())?, ring.newest()?);
-        let span = newest.decode.since(oldest.decode).as_millis() as u64;
-        let count = ring.head().saturating_sub(ring.tail() + 1);
-        (span >= 1000).then(|| (count * 10_000 + span / 2) / span)?
+        let span = newest.decode.since(oldest.decode);
+        ((ring.head() - ring.tail()) as u32 - 1, span.as_secs() as u32 * 1000 + span.subsec_millis())
     };
+    if span < 1000 {
+        return None;
+    }
     let info = ParameterSets::from_extra(NalCodec::H264, &pictures.codec().extra).info()?;
     let VideoProfile::H264(profile) = info.profile else { return None };
     let [width, height] = [info.width, info.height].map(|n| n.min(u16::MAX.into()) as u16);
-    Some(Source::new(width, height, profile.0, ten_seconds as u32))
+    Some(Source::new(width, height, profile.0, count.saturating_mul(10_000) / span))
 }
 
 /// Holds the stream while recordings are armed, so that what was before an event is there; without a word
@@ -307,17 +309,11 @@ async fn keep(recording: Weak<Recording>, sound: Option<bool>) {
                     own.tracks.replace(Some(held.tracks.clone()));
                 }
                 drop(own);
-                let over = match sound {
-                    None => learnt(&recording, &held).await,
-                    Some(_) => {
-                        let why = watch(&recording, &held).await;
-                        if let Some(own) = recording.upgrade() {
-                            own.tracks.take();
-                        }
-                        why == Some(Close::Shutdown)
-                    }
-                };
-                if over {
+                let why = watch(&recording, &held, sound.is_none()).await;
+                if let Some(own) = recording.upgrade().filter(|_| sound.is_some()) {
+                    own.tracks.take();
+                }
+                if why == Some(Close::Shutdown) {
                     return;
                 }
             }
@@ -350,19 +346,9 @@ async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
     Ok(Held { reader, tracks: Tracks { pictures, sound }, _keep: keep })
 }
 
-/// Whether it has become known what the pictures are, before they ended.
-async fn learnt(recording: &Weak<Recording>, held: &Held) -> bool {
-    while !held.tracks.pictures.is_closed() {
-        Timer::after(LOOK).await;
-        if recording.upgrade().is_none_or(|own| own.look(&held.tracks.pictures)) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Looks that there are key frames often enough, until the tracks are no more.
-async fn watch(recording: &Weak<Recording>, held: &Held) -> Option<Close> {
+/// Looks that there are key frames often enough, until the tracks are no more; or once at what the pictures
+/// are.
+async fn watch(recording: &Weak<Recording>, held: &Held, once: bool) -> Option<Close> {
     let Tracks { pictures, sound } = &held.tracks;
     let mut turns = 0u32;
     loop {
@@ -375,8 +361,9 @@ async fn watch(recording: &Weak<Recording>, held: &Held) -> Option<Close> {
             return Some(Close::Ended);
         }
         turns += 1;
-        if turns % SELDOM == 1 {
-            own.look(pictures);
+        let known = (once || turns % SELDOM == 1) && own.look(pictures);
+        if known && once {
+            return Some(Close::Shutdown);
         }
         let age = {
             let ring = pictures.ring();

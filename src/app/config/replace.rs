@@ -81,7 +81,7 @@ enum Step<'a> {
     Key(&'a str),
     /// A list's item by its place.
     Item(usize),
-    /// A list's item by its `name:`, wherever it moves.
+    /// A list's item by its `name:`, wherever it moves, if no other has that name.
     Row(&'a str),
 }
 
@@ -117,8 +117,10 @@ fn leaves<'a>(node: &'a Node, path: &mut Vec<Step<'a>>, out: &mut Vec<Leaf<'a>>)
         Value::Null => {}
         Value::Scalar { .. } => out.push(Leaf { path: path.clone(), node }),
         Value::Seq(items) => {
+            let name = |item: &'a Node| item.get("name").and_then(Node::text);
             for (i, item) in items.iter().enumerate() {
-                path.push(item.get("name").and_then(Node::text).map_or(Step::Item(i), Step::Row));
+                let own = name(item).filter(|own| items.iter().filter(|n| name(n) == Some(own)).count() == 1);
+                path.push(own.map_or(Step::Item(i), Step::Row));
                 leaves(item, path, out);
                 path.pop();
             }

@@ -223,6 +223,15 @@ fn secrets_are_stars_and_stars_posted_back_change_nothing() {
     assert!(!shown.contains("hunter2") && !shown.contains("t0ken") && !shown.contains("pw1"), "{shown}");
 }
 
+/// Whoever stands twice by mistake keeps both passwords.
+#[test]
+fn two_of_one_name_are_told_apart_by_their_places() {
+    let file = "users:\n- {name: ben, password: trout}\n- {name: anna, password: pike}\n- {name: ben, password: eel}\n";
+    let shown = mask(file, &|_| None);
+    assert!(!shown.contains("trout") && !shown.contains("eel"), "{shown}");
+    assert_eq!(unmask(&shown, file, &|_| None).unwrap(), file);
+}
+
 #[test]
 fn a_secret_stays_with_its_key_and_host() {
     let lookup = |_: &str| None;

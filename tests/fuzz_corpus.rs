@@ -2,50 +2,23 @@
 //! ones each time. Where nightly Rust is at hand, libFuzzer runs the same functions (`docs/fuzzing.md`).
 #![cfg(all(feature = "demo", feature = "homekit"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-// The allocator below counts what a target holds.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Once;
 
+/// Counts what a target holds.
+#[path = "../src/net/heap.rs"]
+mod heap;
 #[path = "../fuzz/src/targets/mod.rs"]
 mod targets;
 
 use targets::{TARGETS, Target};
 
 thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
     /// What is being run, for the panic's message.
     static NOW: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
 }
-
-struct Counting;
-
-fn count(bytes: isize) {
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + bytes);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
-    });
-}
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The process may be built to end at a panic: the input is told before that.
 fn tell_inputs() {
@@ -163,10 +136,10 @@ fn run(target: &Target, input: &[u8], what: impl FnOnce() -> String) {
         now.1.clear();
         now.1.extend_from_slice(input);
     });
-    let before = HELD.get();
-    MOST.set(before);
+    let before = heap::held();
+    heap::most();
     (target.run)(input);
-    let most = (MOST.get() - before) as usize;
+    let most = (heap::most() - before) as usize;
     let may = (target.memory)(input);
     assert!(most <= may, "{most} bytes held at once for {} of input; {may} are allowed", input.len());
 }

@@ -29,22 +29,27 @@ fn done(job: Job) -> Done {
     }
 }
 
-fn accessory() -> Accessory {
-    let mut book = Book::new(Identity::random(&mut |bytes| bytes.fill(9)));
-    book.pairings.push(Pairing { id: b"owner".to_vec(), key: public_key(&SEED), admin: true });
-    let settings = Settings {
+/// An accessory as it is described to homes.
+pub fn door(category: u8, shape: Shape) -> Settings {
+    Settings {
         name: "Front door".into(),
         manufacturer: "streamd".into(),
         model: "Camera".into(),
         serial: "0001".into(),
         firmware: "1.0.0".into(),
         hardware: None,
-        category: 18,
-        shape: Shape { doorbell: true, ..Shape::FULL },
+        category,
+        shape,
         sizes: SIZES.to_vec(),
         prebuffer_ms: 4000,
         third_party: true,
-    };
+    }
+}
+
+fn accessory() -> Accessory {
+    let mut book = Book::new(Identity::random(&mut |bytes| bytes.fill(9)));
+    book.pairings.push(Pairing { id: b"owner".to_vec(), key: public_key(&SEED), admin: true });
+    let settings = door(18, Shape { doorbell: true, ..Shape::FULL });
     Accessory::new(settings, book)
 }
 

@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 use std::time::Instant;
-use streamd::homekit::accessory::{Accessory, Caller, Camera, Settings, Viewer};
+use streamd::homekit::accessory::{Accessory, Caller, Camera, Viewer};
 use streamd::homekit::camera::{
-    Endpoints, NoEndpoint, SIZES, Selected, Source, data_stream_request, is_recording_selection,
+    Endpoints, NoEndpoint, Selected, Source, data_stream_request, is_recording_selection,
 };
 use streamd::homekit::crypto::Key;
 use streamd::homekit::database::{Format, Shape, may};
@@ -40,20 +40,7 @@ impl Camera for Willing {
 fn write_everywhere(data: &[u8]) {
     static BOOK: OnceLock<Book> = OnceLock::new();
     let book = BOOK.get_or_init(|| Book::new(Identity::random(&mut |bytes| bytes.fill(9))));
-    let settings = Settings {
-        name: "Front door".into(),
-        manufacturer: "streamd".into(),
-        model: "Camera".into(),
-        serial: "0001".into(),
-        firmware: "1.0.0".into(),
-        hardware: None,
-        category: 17,
-        shape: Shape::FULL,
-        sizes: SIZES.to_vec(),
-        prebuffer_ms: 4000,
-        third_party: true,
-    };
-    let mut accessory = Accessory::new(settings, book.clone());
+    let mut accessory = Accessory::new(super::hap::door(17, Shape::FULL), book.clone());
     let text = ["\"", &base64::encode(data), "\""].concat();
     let value = json::parse(text.as_bytes()).expect("a string");
     let all = || Shape::FULL.services().flat_map(|s| Shape::FULL.of(s));

@@ -28,11 +28,11 @@ fn twenty_viewers_stay_within_the_limit() {
     let folder = Folder::new();
     let film = folder.path("film.mp4");
     let film = film.to_str().unwrap();
-    // twelve seconds between key frames and 4 Mbit/s: 6 MB that a viewer would like to have
-    let source = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25,noise=alls=40:allf=t", "-t", "12"];
+    // twenty seconds between key frames and 4 Mbit/s: 10 MB that a viewer would like to have
+    let source = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25,noise=alls=40:allf=t", "-t", "20"];
     let coder = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "4M", "-minrate", "4M", "-maxrate", "4M"];
     let shape =
-        ["-bufsize", "1M", "-g", "300", "-keyint_min", "300", "-sc_threshold", "0", "-pix_fmt", "yuv420p"];
+        ["-bufsize", "1M", "-g", "500", "-keyint_min", "500", "-sc_threshold", "0", "-pix_fmt", "yuv420p"];
     let all: Vec<&str> =
         ["-v", "error", "-y"].into_iter().chain(source).chain(coder).chain(shape).chain([film]).collect();
     assert_eq!(ffmpeg(&all).code, 0);

@@ -14,23 +14,48 @@ pub use super::level::{OCTAVE, bytes, log2};
 use crate::media::Time;
 use std::time::Duration;
 
-/// The quantiser at which levels are given, and the steps of a level to one of it: 4.5 make an octave.
+/// The quantiser at which levels are given, and the steps of a level to one of it: 3.2 make an octave.
 const QP: i32 = 26;
-const QP_STEP: i32 = 57;
-/// Bytes that every picture has on top: less is no motion.
-const FLOOR: u32 = 51;
+const QP_STEP: i32 = 80;
+/// Bytes that every picture has on top, whatever its quantiser is.
+const FLOOR: i32 = 25;
+/// The level of bytes at quantiser 26 below which nothing can be told: a coarse picture without bytes is no motion.
+const BARE: i32 = 1280;
+/// A finer quantiser than lately repairs the picture: so many steps of a level for each of it, and for how
+/// many hundredths of a second it is remembered.
+const REPAIR: i32 = 80;
+const LATELY: i32 = 25;
 /// A picture is off by so many steps at the most.
 const FARTHEST: i32 = 2047;
-/// What the fast mean must be above its level: this, and 4/5 of how much it breathes.
-const LEAST: i32 = 90;
+/// What the fast mean must be above its level: this, and so many 256ths of how much it breathes.
+const LEAST: i32 = 144;
+const BREATHS: i32 = 109;
 /// The same for the slow one.
-const LEAST_SLOW: i32 = 38;
-/// Motion that has begun goes on down to two thirds of the limits.
-const GO_ON: (i32, i32) = (2, 3);
+const LEAST_SLOW: i32 = 35;
+/// Motion that has begun goes on down to so many 256ths of the limits,
+const GO_ON: i32 = 80;
+const GO_ON_SLOW: i32 = 217;
+/// and of what it was at its most, which fades in so many tenths of a second: an encoder repairs for a while
+/// what somebody has left behind.
+const REST: i32 = 100;
+const FADES: i32 = 30;
+/// Milliseconds of the fast mean and of the slow one; when it falls, 256ths of that.
+const FEW: i32 = 268;
+const MANY: i32 = 504;
+const FALLS: i32 = 151;
+/// What one picture may be in the fast mean and in the slow one: 256ths of what makes it motion.
+const ODD: i32 = 200;
+const ODD_SLOW: i32 = 190;
+/// How fast level and breath are learned, and a level that falls while something moves: tenths of a second.
+const LEVEL: i32 = 400;
+const BREATH: i32 = 51;
+const FALL: i32 = 200;
 /// What moves for so many seconds longer than it is still is the new level.
-const ABSORBED: i32 = 10;
+const ABSORBED: i32 = 7;
 /// No picture is judged before so many tenths of a second have been seen.
-const WARM: i32 = 25;
+const WARM: i32 = 40;
+/// Pictures that are counted as judged.
+const MANY_JUDGED: i32 = 1024;
 /// Pictures between two measurements of the frame rate, and before the first.
 const RECALIBRATE: u32 = 150;
 const FIRST_RATE: u32 = 20;
@@ -103,38 +128,45 @@ pub struct Verdict {
     pub changed: Option<bool>,
 }
 
-/// What the frame rate makes of the times above, as numbers of pictures or parts of 4096.
+/// What the frame rate makes of the times above: shares that one picture has, in 4096ths.
 #[derive(Clone, Copy, Default)]
 struct Rates {
     fps: i32,
-    /// Pictures of the fast mean; the share that one has in it, in the slow one, and there when it falls.
-    few: i32,
+    lately: i32,
     fast: i32,
     slow: i32,
     falling: i32,
-    /// What one picture may add to the slow mean.
+    fades: i32,
+    /// What one picture may add to the fast mean, in 256ths of the limit, and to the slow one.
+    odd: i32,
     most: i32,
-    /// Of level and breath: 13 and 4.4 seconds; of a level that falls while something moves: 2.8.
     level: i32,
     breath: i32,
     fall: i32,
+    /// Pictures until what moves is the new level, and until the first is judged.
+    absorbed: i32,
+    warm: i32,
 }
 
 impl Rates {
     fn of(fps: u32) -> Rates {
         let fps = fps as i32;
-        let (few, many) = ((fps / 5).clamp(2, 24), (fps * 7 / 10).clamp(4, 84));
-        let part = |pictures: i32| 4096 / pictures.max(4);
+        let (few, many) = ((fps * FEW / 1000).clamp(2, 24), (fps * MANY / 1000).clamp(2, 84));
+        let share = |pictures: i32| 4096 / pictures.max(4);
         Rates {
             fps,
-            few,
+            lately: 4096 / (fps * LATELY / 100).max(1),
             fast: 4096 / few,
             slow: 4096 / many,
-            falling: 4096 / (many / 3).max(2),
-            most: LEAST_SLOW * many * 3 / 4,
-            level: part(fps * 129 / 10),
-            breath: part(fps * 44 / 10),
-            fall: part(fps * 28 / 10),
+            falling: 4096 / (many * FALLS / 256).max(2),
+            fades: share(fps * FADES / 10),
+            odd: few * ODD,
+            most: LEAST_SLOW * many * ODD_SLOW / 256,
+            level: share(fps * LEVEL / 10),
+            breath: share(fps * BREATH / 10),
+            fall: share(fps * FALL / 10),
+            absorbed: fps * ABSORBED,
+            warm: fps * WARM / 10,
         }
     }
 }
@@ -147,8 +179,9 @@ pub struct Detector {
     cool_down: u64,
     habit: Habit,
     rates: Rates,
-    /// The last quantiser.
+    /// The last quantiser, and how coarse it was lately, in 16ths.
     qp: i32,
+    lately: i32,
     /// Pictures since the last key frame, seen at all, and judged.
     behind: u32,
     seen: u32,
@@ -161,6 +194,9 @@ pub struct Detector {
     slow: i32,
     limit: i32,
     limit_slow: i32,
+    /// What is above the level now, whole, and the most that it was; in 16ths.
+    near: i32,
+    most: i32,
     /// Pictures with motion, less those without, down to 0.
     long: i32,
     /// Pictures still to come that say nothing, because some are missing.
@@ -186,6 +222,7 @@ impl Detector {
             habit: Habit::new(),
             rates: Rates::of(ASSUMED_FPS),
             qp: QP,
+            lately: 0,
             behind: 0,
             seen: 0,
             judged: 0,
@@ -195,6 +232,8 @@ impl Detector {
             slow: 0,
             limit: 0,
             limit_slow: 0,
+            near: 0,
+            most: 0,
             long: 0,
             settling: 0,
             fps: ASSUMED_FPS,
@@ -272,32 +311,59 @@ impl Detector {
         self.counted += 1;
     }
 
+    /// The level of a picture as the baseline's quantiser would have made it.
+    fn level_of(&mut self, picture: &Picture, reference: bool) -> i32 {
+        let level = log2(picture.size.saturating_add(FLOOR as u32)) + (self.qp - QP) * QP_STEP;
+        // the logarithm of the sum of both, near enough
+        let (high, apart) = (level.max(BARE), (level - BARE).abs());
+        let level = if apart < 1024 { high + (((1024 - apart) * (1024 - apart)) >> 12) } else { high };
+        if !reference {
+            return level;
+        }
+        let finer = self.lately - (self.qp << 4);
+        if finer <= 0 {
+            self.lately = self.qp << 4;
+            return level;
+        }
+        self.lately -= part(finer, self.rates.lately);
+        level - ((finer * REPAIR) >> 4)
+    }
+
     fn judge(&mut self, picture: &Picture) -> Verdict {
         self.qp = picture.qp.map_or(self.qp, i32::from);
-        let level = log2(picture.size.saturating_add(FLOOR)) + (self.qp - QP) * QP_STEP;
-        let believes = self.long < self.rates.fps * ABSORBED;
+        let class = usize::from(picture.kind == Type::B) * 2 + usize::from(!picture.base);
+        let level = self.level_of(picture, class == 0 && picture.kind == Type::P);
+        let believes = self.long < self.rates.absorbed;
         if picture.kind == Type::Key {
             self.habit.leave(believes);
             self.behind = 0;
             return Verdict { level, baseline: level, trigger: level, moving: self.moving, changed: None };
         }
         self.behind = self.behind.saturating_add(1);
-        self.seen = self.seen.saturating_add(1);
-        let class = usize::from(picture.kind == Type::B) * 2 + usize::from(!picture.base);
+        self.seen = self.seen.wrapping_add(1);
         let offset = self.habit.class(class);
         let own = level - offset - (self.level >> 8);
-        self.habit.go(self.behind, own, self.behind <= self.rates.fps as u32, believes);
+        if self.seen & 7 == 0 {
+            self.set_limits();
+        }
+        if self.habit.moves_on(self.behind) {
+            self.habit.go(self.behind, own, self.behind <= self.rates.fps as u32, believes);
+        }
         self.habit.count(own);
         let off = own - self.habit.expected;
         if class > 0 {
             self.habit.learn_class(class, off - (self.slow >> 4));
         }
-        if !self.habit.blind {
-            self.weigh(off.clamp(-FARTHEST, FARTHEST), believes);
+        let off = off.clamp(-FARTHEST, FARTHEST);
+        self.near += part((off << 4) - self.near, self.rates.fast);
+        self.most = (self.most - part(self.most, self.rates.fades)).max(self.near);
+        if !self.habit.blind && self.settling == 0 {
+            self.weigh(off, believes);
         }
-        let part = |limit: i32| if self.moving { limit * GO_ON.0 / GO_ON.1 } else { limit };
-        let above = self.fast >> 4 > part(self.limit) || self.slow >> 4 > part(self.limit_slow);
-        self.moving = above && self.limit > 0 && self.settling == 0;
+        let (go_on, go_on_slow) = if self.moving { (GO_ON, GO_ON_SLOW) } else { (256, 256) };
+        let above = self.fast << 4 > self.limit * go_on || self.slow << 4 > self.limit_slow * go_on_slow;
+        let rests = self.near << 8 <= self.most * REST;
+        self.moving = above && !rests && self.limit > 0 && self.settling == 0;
         self.settling = self.settling.saturating_sub(1);
         if self.moving {
             self.long = self.long.saturating_add(1);
@@ -309,29 +375,41 @@ impl Detector {
         Verdict { level, baseline, trigger: baseline + self.limit, moving: self.moving, changed: None }
     }
 
+    /// From how much the level breathes, once that is known.
+    fn set_limits(&mut self) {
+        if self.judged > self.rates.warm {
+            self.limit = ((((self.breath * BREATHS) >> 16) + LEAST) * self.gain) >> 8;
+            self.limit_slow = (LEAST_SLOW * self.gain) >> 8;
+        }
+    }
+
     /// Takes a picture into the means, and learns from it if it shows nothing.
     fn weigh(&mut self, off: i32, believes: bool) {
         let rates = self.rates;
         // one odd picture is not enough, however large
-        let most = if self.limit > 0 { self.limit * rates.few * 3 / 5 } else { FARTHEST };
+        let most = if self.limit > 0 { (self.limit * rates.odd) >> 8 } else { FARTHEST };
         let off = off.clamp(-most, most);
-        self.fast += ((off << 4) - self.fast) * rates.fast / 4096;
+        self.fast += part((off << 4) - self.fast, rates.fast);
         let share = if self.slow > self.fast { rates.falling } else { rates.slow };
-        self.slow += ((off.min(rates.most) << 4) - self.slow) * share / 4096;
-        self.judged = self.judged.saturating_add(1);
-        if !self.moving || !believes {
-            // the first pictures count for more
-            let first = if self.judged < 1024 { 4096 / self.judged.max(4) } else { 0 };
-            self.level += (off << 8) / 16 * first.max(rates.level) / 256;
-            self.breath += ((self.fast.abs() << 4) - self.breath) / 16 * first.max(rates.breath) / 256;
-        } else if off < 0 {
-            self.level += (off << 8) / 16 * rates.fall / 256;
+        self.slow += part((off.min(rates.most) << 4) - self.slow, share);
+        // the first pictures count for more
+        let mut first = 0;
+        if self.judged < MANY_JUDGED {
+            self.judged += 1;
+            first = 4096 / self.judged.max(4);
         }
-        if self.judged > rates.fps * WARM / 10 {
-            self.limit = ((self.breath >> 8) * 4 / 5 + LEAST) * self.gain / OCTAVE;
-            self.limit_slow = LEAST_SLOW * self.gain / OCTAVE;
+        if !self.moving || !believes {
+            self.level += (off * first.max(rates.level)) >> 4;
+            self.breath += part((self.fast.abs() << 4) - self.breath, first.max(rates.breath));
+        } else if off < 0 {
+            self.level += (off * rates.fall) >> 4;
         }
     }
+}
+
+/// What a share of so many 4096ths of something is.
+fn part(of: i32, share: i32) -> i32 {
+    (of * share) >> 12
 }
 
 fn later(time: Time, nanos: u64) -> Time {

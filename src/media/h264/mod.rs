@@ -71,9 +71,11 @@ pub fn slice_kind(nal: &[u8]) -> Option<SliceKind> {
         return None;
     }
     let mut r = BitReader::new(nal);
-    r.skip(8).ok()?;
-    r.ue().ok()?;
-    slice_kind_of(r.ue().ok()?)
+    r.skip(8);
+    r.ue();
+    let slice_type = r.ue();
+    r.end().ok()?;
+    slice_kind_of(slice_type)
 }
 
 fn slice_kind_of(slice_type: u32) -> Option<SliceKind> {
@@ -92,6 +94,6 @@ fn open<'a>(nal: &'a [u8], name: &'static str, types: &[u8]) -> Result<BitReader
         return Err(SyntaxError::NotA(name));
     }
     let mut r = BitReader::new(nal);
-    r.skip(8)?;
+    r.skip(8);
     Ok(r)
 }

@@ -79,7 +79,7 @@ fn open<'a>(nal: &'a [u8], name: &'static str, wanted: fn(u8) -> bool) -> Result
         return Err(SyntaxError::NotA(name));
     }
     let mut r = BitReader::new(nal);
-    r.skip(16)?;
+    r.skip(16);
     Ok(r)
 }
 
@@ -89,20 +89,19 @@ fn bits_for(count: u32) -> u32 {
 }
 
 /// `scaling_list_data`, of sequence and picture parameter sets.
-fn skip_scaling_lists(r: &mut BitReader<'_>) -> Result<()> {
+fn skip_scaling_lists(r: &mut BitReader<'_>) {
     for size in 0..4u32 {
         for _ in 0..if size == 3 { 2 } else { 6 } {
-            if !r.flag()? {
-                r.ue_max(5, "scaling_list_pred_matrix_id_delta")?;
+            if !r.flag() {
+                r.ue_max(5, "scaling_list_pred_matrix_id_delta");
                 continue;
             }
             if size > 1 {
-                r.se_in(-7, 247, "scaling_list_dc_coef_minus8")?;
+                r.se_in(-7, 247, "scaling_list_dc_coef_minus8");
             }
             for _ in 0..(1 << (4 + 2 * size)).min(64) {
-                r.se_in(-128, 127, "scaling_list_delta_coef")?;
+                r.se_in(-128, 127, "scaling_list_delta_coef");
             }
         }
     }
-    Ok(())
 }

@@ -94,8 +94,9 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// Fewer than 32.
     fn pass(&mut self, n: u32) {
-        self.window = self.window.checked_shl(n).unwrap_or(0);
+        self.window = self.window.wrapping_shl(n);
         self.have -= n;
     }
 
@@ -125,7 +126,16 @@ impl<'a> BitReader<'a> {
 
     /// One bit.
     pub fn flag(&mut self) -> bool {
-        self.u(1) != 0
+        if self.have == 0 {
+            self.fill();
+            if self.have == 0 {
+                self.fail(SyntaxError::Ended);
+                return false;
+            }
+        }
+        let set = self.window >> 31 != 0;
+        self.pass(1);
+        set
     }
 
     /// Passes over `n` bits.
@@ -169,6 +179,7 @@ impl<'a> BitReader<'a> {
                 self.fail(SyntaxError::TooLong);
                 return 0;
             }
+            // not all 32: that was too long
             self.pass(run);
             if self.have > 0 {
                 self.pass(1);

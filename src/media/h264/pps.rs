@@ -40,7 +40,7 @@ pub struct Pps {
 impl Pps {
     /// Reads a set from its NAL unit. Scaling matrices and what follows them are not read.
     pub fn parse(nal: &[u8]) -> Result<Pps> {
-        let mut r = open(nal, "H.264 PPS", &[nal_type::PPS])?;
+        let mut r = open(nal, "H.264 PPS", |t| t == nal_type::PPS)?;
         let r = &mut r;
         let id = r.ue_max(255, "pic_parameter_set_id") as u8;
         let sps_id = r.ue_max(31, "seq_parameter_set_id") as u8;

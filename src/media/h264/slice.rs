@@ -38,7 +38,7 @@ impl SliceHeader {
 
     /// The same with the sets that `sets` knows of this `pic_parameter_set_id`.
     pub fn read<'a>(nal: &[u8], sets: impl FnOnce(u8) -> Option<(&'a Sps, &'a Pps)>) -> Result<SliceHeader> {
-        let mut r = open(nal, "H.264 slice", &[nal_type::SLICE, nal_type::PARTITION_A, nal_type::IDR])?;
+        let mut r = open(nal, "H.264 slice", |t| matches!(t, 1 | 2 | 5))?;
         let r = &mut r;
         let idr = unit_type(nal) == nal_type::IDR;
         let reference = nal.first().is_some_and(|b| b & 0x60 != 0);

@@ -93,7 +93,7 @@ pub struct Vui {
 impl Sps {
     /// Reads a set from its NAL unit.
     pub fn parse(nal: &[u8]) -> Result<Sps> {
-        let mut r = open(nal, "H.264 SPS", &[nal_type::SPS])?;
+        let mut r = open(nal, "H.264 SPS", |t| t == nal_type::SPS)?;
         let r = &mut r;
         let profile_idc = r.u8(8);
         let constraints = r.u8(8);

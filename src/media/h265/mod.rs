@@ -74,13 +74,12 @@ pub fn begins_picture(nal: &[u8]) -> bool {
 
 /// Opens `nal` behind its header if it has one of the wanted types.
 fn open<'a>(nal: &'a [u8], name: &'static str, wanted: fn(u8) -> bool) -> Result<BitReader<'a>> {
-    let header = nal.first().ok_or(SyntaxError::Ended)?;
-    if header & 0x80 != 0 || !wanted(unit_type(nal)) {
+    let (header, rest) = nal.split_first().ok_or(SyntaxError::Ended)?;
+    if header & 0x80 != 0 || !wanted(header >> 1) {
         return Err(SyntaxError::NotA(name));
     }
-    let mut r = BitReader::new(nal);
-    r.skip(16);
-    Ok(r)
+    // the second byte of the head is layers
+    Ok(BitReader::new(rest.get(1..).unwrap_or_default()))
 }
 
 /// Bits of a number below `count`: Ceil(Log2(count)).

@@ -18,17 +18,16 @@ const NONE: usize = PLACES;
 const MOST: i32 = 1000;
 /// Groups in which a place soon behind a key frame must have been before it is judged.
 const PROVEN: u8 = 2;
-/// A place learns so many 256ths: from less, from less the second time, from more, from more while
-/// something moves, and from more the second time.
-const LESS: i32 = 95;
-const LESS_SECOND: i32 = 107;
-const MORE: i32 = 69;
-const MOVING: i32 = 48;
-const MORE_SECOND: i32 = 256;
+/// A place learns so many 256ths: the second time, then from less, from more, and from more while something
+/// moves.
+const SECOND: i32 = 213;
+const LESS: i32 = 108;
+const MORE: i32 = 78;
+const MOVING: i32 = 24;
 /// Of what is known of a place before it was seen, against the first time: so many 256ths are not believed.
-const FIRST: i32 = 113;
+const FIRST: i32 = 101;
 /// Something moved at a place if so many 256ths of its pictures say so.
-const MOVED: i32 = 27;
+const MOVED: i32 = 57;
 
 /// How far pictures of a class are from those that others refer to; in 16ths.
 #[derive(Clone, Copy, Default)]
@@ -80,7 +79,11 @@ impl Habit {
 
     /// How far pictures of a class are off.
     pub(super) fn class(&self, class: usize) -> i32 {
-        self.classes.get(class).map_or(0, |c| i32::from(c.level) / 16)
+        match class {
+            // as it is most of the time
+            0 => 0,
+            _ => self.classes.get(class).map_or(0, |c| i32::from(c.level) >> 4),
+        }
     }
 
     /// A picture of a class other than the first was so far off: the first times count more.
@@ -144,11 +147,10 @@ impl Habit {
             self.expected = own.level >> 4;
         } else {
             let off = level - own.level;
-            let share = match (off < 0, own.seen == 1) {
-                (true, true) => LESS_SECOND,
-                (true, false) => LESS,
-                (false, _) if moved => MOVING,
-                (false, true) => MORE_SECOND,
+            let share = match (off < 0, moved) {
+                (false, true) => MOVING,
+                _ if own.seen == 1 => SECOND,
+                (true, _) => LESS,
                 (false, false) => MORE,
             };
             own.level += (off * share) >> 8;

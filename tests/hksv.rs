@@ -282,12 +282,12 @@ fn a_camera_goes_on_recording_after_power_cuts() {
 }
 
 /// From the box to the wall and back, with all that hubs, homes and strangers do to a camera and to a doorbell
-/// that record.
+/// that record; both hang on the same wall.
 #[test]
-#[ignore = "lasts minutes: scripts/soak hub"]
 #[cfg(all(feature = "aac", feature = "opus"))]
 fn a_hub_lives_with_what_records() {
-    for more in [", speaker: true", ", speaker: true, category_id: doorbell"] {
+    let whole_life = |bell: bool| {
+        let more = if bell { ", speaker: true, category_id: doorbell" } else { ", speaker: true" };
         let mut streamd = Streamd::start(&config("width=1280&height=720&fps=30&gop=1", more));
         wait_for_source(&streamd, 1280);
         let restart = format!("sh {}", streamd.folder.write("restart", restart_script(&streamd)).display());
@@ -298,15 +298,26 @@ fn a_hub_lives_with_what_records() {
             socket.display()
         );
         let args = ["--restart", &restart, "--settle", "3", "--talkback", "--live-seconds", "4"];
-        let bell = ["--ring", &ring];
-        let bell = if more.contains("doorbell") { &bell[..] } else { &[] };
-        let report = hubsim(&streamd, &["all"], &[&RECORD[..], &args, bell].concat());
+        let size = ["--width", "1280", "--height", "720"];
+        let rings = ["--ring", &ring];
+        let rings = if bell { &rings[..] } else { &[] };
+        let report = hubsim(&streamd, &["all"], &[&RECORD[..], &args, &size, rings].concat());
         passed(&report, &RULES);
         passed(&report, &["rec.audio.present", "persist.records", "modes.off.closesrec", "hds.idle"]);
+        chose_what_it_got(&report, (1280, 720, &[15, 24, 30]));
+        if bell {
+            passed(&report, &["bell.event", "bell.once"]);
+        }
         plays(&streamd.folder.path("seen.mp4"));
         let _ = streamd.child.wait();
         drop(second);
-    }
+    };
+    std::thread::scope(|both| {
+        for (name, bell) in [("camera", false), ("doorbell", true)] {
+            let life = move || whole_life(bell);
+            std::thread::Builder::new().name(format!("a_{name}")).spawn_scoped(both, life).unwrap();
+        }
+    });
 }
 
 /// Started by the simulator; told to end when dropped.

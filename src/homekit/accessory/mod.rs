@@ -468,6 +468,10 @@ impl Accessory {
         if c.kind == kind::CAMERA_ACTIVE {
             self.follow_camera_active();
         }
+        if c.iid == iid::RECORDING + 1 && !value.is_on() {
+            // hubs would show it for as long as nobody records
+            self.motion(false);
+        }
         for place in 0..self.places.len() {
             if self.refused(place).is_err() {
                 self.free(place, camera);

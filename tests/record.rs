@@ -29,7 +29,10 @@ fn motion(streamd: &Streamd, on: bool) {
     assert_eq!(streamd.local("POST", &target, "").status, 200);
 }
 
-fn films(streamd: &Streamd) -> Vec<(String, i64)> {
+/// A film's name and its bytes.
+type Film = (String, i64);
+
+fn films(streamd: &Streamd) -> Vec<Film> {
     let report = streamd.local("GET", "/api/record?src=cam", "").json();
     items(&report, "films").iter().map(|f| (text(f, "name").to_owned(), int(f, "bytes"))).collect()
 }
@@ -119,16 +122,16 @@ fn a_card_that_is_full_or_pulled_costs_old_films_only() {
         assert!(out.status.success(), "{out:?}");
     };
     let report = |key: &str| streamd.local("GET", "/api/record?src=cam", "").json().get(key).cloned();
-    let film = |n: i64, done: &dyn Fn(&[(String, i64)]) -> bool| {
+    let film = |n: i64, done: &dyn Fn(&[Film]) -> bool| {
         motion(&streamd, true);
         wait_until("a film", || {
             report("begun").and_then(|b| b.as_int()) == Some(n) && done(&films(&streamd))
         });
         motion(&streamd, false);
-        wait_until("it to be whole", || streamd.log().matches("is whole").count() as i64 >= n);
+        wait_until("it to be whole", || streamd.log().matches("is whole").count() >= n as usize);
         films(&streamd).last().unwrap().0.clone()
     };
-    let has_some = |all: &[(String, i64)]| all.last().is_some_and(|f| f.1 > 50_000);
+    let has_some = |all: &[Film]| all.last().is_some_and(|f| f.1 > 50_000);
     let first = film(1, &has_some);
     film(2, &has_some);
     let third = film(3, &|all| all.iter().all(|f| f.0 != first));

@@ -77,8 +77,8 @@ pub(super) fn sample_aspect(r: &mut BitReader<'_>) -> Option<(u16, u16)> {
     idc.checked_sub(1).and_then(|i| TABLE.get(i).copied())
 }
 
-/// A frame rate in lowest terms, as far as it fits.
-pub(super) fn ratio(num: u64, den: u64) -> (u32, u32) {
+/// A frame rate in lowest terms, as far as it fits; None if that is no picture in 136 years.
+pub(super) fn ratio(num: u64, den: u64) -> Option<(u32, u32)> {
     let (mut a, mut b) = (num, den);
     while b != 0 {
         (a, b) = (b, a % b);
@@ -87,7 +87,7 @@ pub(super) fn ratio(num: u64, den: u64) -> (u32, u32) {
     while num > u64::from(u32::MAX) || den > u64::from(u32::MAX) {
         (num, den) = (num >> 1, den >> 1);
     }
-    (num as u32, den.max(1) as u32)
+    (num != 0).then_some((num as u32, den.max(1) as u32))
 }
 
 impl Colour {

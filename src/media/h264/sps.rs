@@ -189,7 +189,7 @@ impl Sps {
     /// Frames per second as numerator and denominator, if the set says it.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.vui.as_ref()?.timing?;
-        Some(super::super::nal_kind::ratio(u64::from(scale), u64::from(units) * 2))
+        super::super::nal_kind::ratio(u64::from(scale), u64::from(units) * 2)
     }
 
     /// 0 if chroma is absent or coded as luma, else the chroma format.

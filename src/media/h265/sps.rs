@@ -416,7 +416,7 @@ impl Sps {
     /// parameter set may.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.vui.as_ref()?.timing?;
-        Some(ratio(u64::from(scale), u64::from(units)))
+        ratio(u64::from(scale), u64::from(units))
     }
 
     /// 0 if chroma is absent or coded as luma, else the chroma format.
@@ -434,7 +434,7 @@ impl Vps {
     /// Pictures per second as numerator and denominator, if the set says it.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.timing?;
-        Some(ratio(u64::from(scale), u64::from(units)))
+        ratio(u64::from(scale), u64::from(units))
     }
 }
 

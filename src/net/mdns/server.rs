@@ -275,7 +275,7 @@ impl Inner {
                 if socket.is_none() {
                     match open(v6) {
                         Ok(opened) => *socket = Some(opened),
-                        Err(e) => faults.push(e.to_string()),
+                        Err(e) => faults.push(io::Error::from(e).to_string()),
                     }
                 }
             }
@@ -337,7 +337,8 @@ impl Inner {
                 Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {}
                 Err(_) if packet.to.is_some() || failed == Some(packet.link) => {}
                 Err(e) => {
-                    log::debug!(target: "mdns", "interface {}: {e}", packet.link.index);
+                    // nix's own words for it would be a second table of them: 10 KB
+                    log::debug!(target: "mdns", "interface {}: {}", packet.link.index, io::Error::from(e));
                     failed = Some(packet.link);
                     session.link_failed(now, packet.link);
                     due = session.poll(now, &mut Vec::new());
@@ -393,7 +394,7 @@ fn join(socket: &Async<OwnedFd>, index: u32, v6: bool) {
             libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32)
         };
         if answer < 0 && Errno::last() != Errno::EADDRINUSE {
-            log::debug!(target: "mdns", "cannot join: {}", Errno::last());
+            log::debug!(target: "mdns", "cannot join: {}", io::Error::last_os_error());
         }
     }
     let fd = socket.as_raw_fd();

@@ -7,9 +7,9 @@ use super::config::sections::FOREIGN;
 use super::config::{Config, Homekit};
 use super::motion::score::threshold;
 use crate::media::{Codec, CodecId, Kind};
-use crate::motion::detector::{Detector, Settings, threshold_of};
-use crate::motion::eye::Eye;
+use crate::motion::detector::{Settings, threshold_of};
 use crate::motion::sensor::{Input, LEAST, Modes, Sensor};
+use crate::motion::watch::Watch;
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
 use crate::net::reactor::Timer;
@@ -269,12 +269,12 @@ async fn look(hall: Weak<Hall>, own: Weak<Sentry>, stream: Rc<str>, settings: Se
             Ok(reader) => {
                 drop(found);
                 failures = 0;
-                let mut detector = Detector::new(settings);
-                see(reader, &own, &mut detector).await;
-                // what nobody sees any longer has ended
-                if let (true, Some(sentry)) = (detector.is_on(), own.upgrade()) {
-                    sentry.saw(false);
-                }
+                let tell = |on| {
+                    if let Some(sentry) = own.upgrade() {
+                        sentry.saw(on);
+                    }
+                };
+                see(reader, Watch::new(settings, tell)).await;
             }
             Err(error) => {
                 drop(found);
@@ -290,38 +290,33 @@ async fn look(hall: Weak<Hall>, own: Weak<Sentry>, stream: Rc<str>, settings: Se
 }
 
 /// Shows the pictures to the detector.
-async fn see(mut reader: Reader, own: &Weak<Sentry>, detector: &mut Detector) {
-    let Some(mut eye) = reader.codec(0).and_then(|codec| Eye::new(&codec)) else { return };
+async fn see(mut reader: Reader, mut watch: Watch<impl FnMut(bool)>) {
+    if !reader.codec(0).is_some_and(|codec| watch.codec(&codec)) {
+        return;
+    }
     loop {
         // a stream that stands still shows nothing that moves
         let silence = async {
-            match detector.is_on() {
+            match watch.is_on() {
                 true => Timer::after(Duration::from_secs(5)).await,
                 false => pending().await,
             };
             None
         };
-        let step = or(async { Some(reader.next().await) }, silence).await;
-        let changed = match step {
-            None => detector.tick(clock::now()).then_some(false),
+        match or(async { Some(reader.next().await) }, silence).await {
+            None => watch.tick(clock::now()),
             Some(Step::Closed(_)) => return,
-            Some(Step::Codec(_, codec)) => match Eye::new(&codec) {
-                Some(other) => {
-                    eye = other;
-                    None
+            Some(Step::Codec(_, codec)) => {
+                if !watch.codec(&codec) {
+                    return;
                 }
-                None => return,
-            },
-            Some(Step::Frame(at)) => {
-                let frame = reader.frame(at);
-                let seen = frame.and_then(|f| Some((f.meta.decode, eye.look(&f.data, f.gap)?)));
-                reader.done(at);
-                seen.and_then(|(time, picture)| detector.picture(time, picture).changed)
             }
-        };
-        if let Some(on) = changed {
-            let Some(sentry) = own.upgrade() else { return };
-            sentry.saw(on);
+            Some(Step::Frame(at)) => {
+                if let Some(frame) = reader.frame(at) {
+                    watch.unit(frame.meta.decode, &frame.data, frame.gap);
+                }
+                reader.done(at);
+            }
         }
     }
 }
@@ -330,6 +325,10 @@ async fn see(mut reader: Reader, own: &Weak<Sentry>, detector: &mut Detector) {
 mod tests {
     use super::*;
     use crate::app::config::{World, sources};
+    use crate::net::clock::testing::{pass, stop};
+    use crate::net::executor::LocalExecutor;
+    use crate::stream::Bounds;
+    use futures_lite::future::{block_on, poll_once, yield_now};
 
     /// Where motion in front of the porch comes from with this file.
     fn modes(text: &str) -> Modes {
@@ -360,6 +359,39 @@ mod tests {
         let written = "srtp: {listen: \"\"}\nhomekit: {porch: {motion: detect, device_id: porch}}";
         assert_eq!(modes(written), Modes::only(Input::Detect));
         assert_eq!(modes("homekit: {porch: {motion: api}}"), api);
+    }
+
+    /// Motion that begins twice as often as a hub expects it, because there are two hubs; or never ends.
+    #[test]
+    fn however_many_listen_there_is_one_clock() {
+        let _stopped = stop();
+        let executor = Rc::new(LocalExecutor::new());
+        let hall = Hall::new(executor.clone(), Rc::new(Bounds::usual));
+        let world = World { env: &|_| None, modules: &["homekit", "streams"] };
+        let text = "streams: {porch: }\nhomekit: {porch: {motion: continuous}}";
+        let loaded = sources::load_instead(&["t.yaml".to_owned()], &world, Some(text));
+        let (bus, sentries) = (Rc::new(Bus::default()), Sentries::default());
+        sentries.set(&executor, &hall, &bus, &loaded.config);
+        let ear = bus.listen();
+        let run = |seconds: u64| {
+            let mut heard = Vec::new();
+            for second in 1..=seconds {
+                pass(Duration::from_secs(1));
+                (0..5).for_each(|_| executor.block_on(yield_now()).unwrap());
+                while let Some(event) = block_on(poll_once(ear.next())) {
+                    heard.push((second, event.what.on().unwrap()));
+                }
+            }
+            heard
+        };
+        assert_eq!(run(100), [], "nobody listens");
+        let mut wants: Vec<_> = (0..5).map(|_| bus.want("porch")).collect();
+        (0..5).for_each(|_| executor.block_on(yield_now()).unwrap());
+        assert_eq!(run(63), [(5, true), (30, false), (35, true), (60, false)]);
+        wants.truncate(1);
+        assert_eq!(run(7), [(2, true)], "one that remains is enough");
+        wants.clear();
+        assert_eq!(run(100), [(5, false)], "ten seconds at least");
     }
 
     #[test]

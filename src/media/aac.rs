@@ -105,53 +105,47 @@ impl AudioConfig {
     /// Reads a configuration. Bytes after what it needs are looked at only for the backward
     /// compatible signalling of SBR and PS.
     pub fn parse(bytes: &[u8]) -> Result<AudioConfig, Error> {
-        let mut r = Bits { bytes, at: 0 };
-        let mut object_type = object_type(&mut r)?;
-        let rate = rate(&mut r)?;
-        let layout = r.get(4)? as u8;
+        let r = &mut Bits { bytes, at: 0, error: None };
+        let mut object_type = object_type(r);
+        let rate = rate(r);
+        let layout = r.get(4) as u8;
         let (mut sbr, mut ps) = (None, false);
         if object_type == SBR || object_type == PS {
             ps = object_type == PS;
-            sbr = Some(self::rate(&mut r)?);
-            object_type = self::object_type(&mut r)?;
+            sbr = Some(self::rate(r));
+            object_type = self::object_type(r);
             if object_type == 22 {
-                r.get(4)?;
+                r.get(4);
             }
         }
         let mut channels = channels_of(layout);
-        let short = r.get(1)? == 1;
-        let frame_len = match object_type {
-            1..=4 | 6 | 7 | 17 | 19..=22 => {
-                channels = general(&mut r, object_type, layout, channels)?;
-                if short { 960 } else { 1024 }
-            }
-            LD => {
-                channels = general(&mut r, object_type, layout, channels)?;
-                if short { 480 } else { 512 }
-            }
+        let mut frame_len = if r.flag() { 960 } else { 1024 };
+        match object_type {
+            1..=4 | 6 | 7 | 17 | 19..=22 | LD => channels = general(r, object_type, layout, channels),
             // What follows in the ELD form (resilience, low delay SBR) changes neither rate nor length.
-            ELD => {
-                r.get(4)?;
-                if short { 480 } else { 512 }
-            }
-            other => return Err(Error::ObjectType(other)),
-        };
-        let channels = channels.ok_or(Error::Channels(layout))?;
+            ELD => r.skip(4),
+            other => r.fail(Error::ObjectType(other)),
+        }
+        if matches!(object_type, LD | ELD) {
+            frame_len /= 2;
+        }
+        if channels.is_none() {
+            r.fail(Error::Channels(layout));
+        }
         if matches!(object_type, 17 | 19..=27) {
-            r.get(2)?;
+            r.get(2);
         }
-        if sbr.is_none() && object_type != ELD && r.left() >= 16 && r.get(11)? == SYNC_SBR && r.get(5)? == 5 {
+        r.error.map_or(Ok(()), Err)?;
+        if sbr.is_none() && object_type != ELD && r.left() >= 16 && r.get(11) == SYNC_SBR && r.get(5) == 5 {
             // Encoders cut this tail short; then it says nothing.
-            if let Ok(1) = r.get(1)
-                && let Ok(out) = self::rate(&mut r)
-            {
+            let set = r.flag();
+            let out = self::rate(r);
+            if set && r.error.is_none() {
                 sbr = Some(out);
-                if r.left() >= 12 && r.get(11)? == SYNC_PS {
-                    ps = r.get(1)? == 1;
-                }
+                ps = r.left() >= 12 && r.get(11) == SYNC_PS && r.flag();
             }
         }
-        Ok(AudioConfig { object_type, rate, layout, channels, frame_len, sbr, ps })
+        Ok(AudioConfig { object_type, rate, layout, channels: channels.unwrap_or(0), frame_len, sbr, ps })
     }
 
     /// Writes the configuration, SBR and PS signalled explicitly and in front, and gives its length.
@@ -206,69 +200,69 @@ const fn channels_of(layout: u8) -> Option<u8> {
     }
 }
 
-fn object_type(r: &mut Bits<'_>) -> Result<u8, Error> {
-    match r.get(5)? {
-        31 => Ok(32 + r.get(6)? as u8),
-        t => Ok(t as u8),
+fn object_type(r: &mut Bits<'_>) -> u8 {
+    match r.get(5) {
+        31 => 32 + r.get(6) as u8,
+        t => t as u8,
     }
 }
 
-fn rate(r: &mut Bits<'_>) -> Result<u32, Error> {
-    match r.get(4)? {
-        15 => match r.get(24)? {
-            0 => Err(Error::Rate(0)),
-            explicit => Ok(explicit),
-        },
-        index => RATES.get(index as usize).copied().ok_or(Error::Rate(index)),
+fn rate(r: &mut Bits<'_>) -> u32 {
+    let index = r.get(4);
+    let rate = match RATES.get(index as usize) {
+        Some(&rate) => rate,
+        None if index == 15 => r.get(24),
+        None => 0,
+    };
+    if rate == 0 {
+        r.fail(Error::Rate(if index == 15 { 0 } else { index }));
     }
+    rate
 }
 
 /// The rest of a GASpecificConfig behind its frame length flag; gives the channels.
-fn general(r: &mut Bits<'_>, object_type: u8, layout: u8, channels: Option<u8>) -> Result<Option<u8>, Error> {
-    if r.get(1)? == 1 {
-        r.get(14)?;
+fn general(r: &mut Bits<'_>, object_type: u8, layout: u8, channels: Option<u8>) -> Option<u8> {
+    if r.flag() {
+        r.skip(14);
     }
-    let extension = r.get(1)? == 1;
-    let channels = if layout == 0 { Some(program_config(r)?) } else { channels };
+    let extension = r.flag();
+    let channels = if layout == 0 { program_config(r) } else { channels };
     if matches!(object_type, 6 | 20) {
-        r.get(3)?;
+        r.skip(3);
     }
     if extension {
         match object_type {
-            22 => r.skip(16)?,
-            17 | 19 | 20 | 23 => r.skip(3)?,
+            22 => r.skip(16),
+            17 | 19 | 20 | 23 => r.skip(3),
             _ => {}
         }
-        r.get(1)?;
+        r.skip(1);
     }
-    Ok(channels)
+    channels
 }
 
-/// A program config element: only its channels are counted.
-fn program_config(r: &mut Bits<'_>) -> Result<u8, Error> {
-    r.skip(4 + 2 + 4)?;
-    let elements = r.get(4)? + r.get(4)? + r.get(4)?;
-    let lfe = r.get(2)?;
-    let data = r.get(3)?;
-    let coupling = r.get(4)?;
+/// A program config element: only its channels are counted, and there are some.
+fn program_config(r: &mut Bits<'_>) -> Option<u8> {
+    r.skip(4 + 2 + 4);
+    let elements = r.get(4) + r.get(4) + r.get(4);
+    let lfe = r.get(2);
+    let data = r.get(3);
+    let coupling = r.get(4);
     for bits in [4, 4, 3] {
-        if r.get(1)? == 1 {
-            r.skip(bits)?;
+        if r.flag() {
+            r.skip(bits);
         }
     }
     let mut channels = lfe;
     for _ in 0..elements {
-        channels += 1 + r.get(1)?;
-        r.skip(4)?;
+        channels += 1 + r.get(1);
+        r.skip(4);
     }
-    r.skip(lfe as usize * 4 + data as usize * 4 + coupling as usize * 5)?;
+    r.skip(lfe as usize * 4 + data as usize * 4 + coupling as usize * 5);
     r.at = r.at.next_multiple_of(8);
-    let comment = r.get(8)? as usize;
-    r.skip(comment * 8)?;
-    match channels {
-        0 => Err(Error::Channels(0)),
-        n => Ok(n as u8),
-    }
+    let comment = r.get(8) as usize;
+    r.skip(comment * 8);
+    (channels > 0).then_some(channels as u8)
 }
 
 /// The header in front of one frame of a byte stream.
@@ -375,10 +369,11 @@ impl Adts {
     }
 }
 
-/// Reads bits, most significant first.
+/// Reads bits, most significant first. What goes wrong first is remembered, and 0 is read from then on.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
+    error: Option<Error>,
 }
 
 impl Bits<'_> {
@@ -386,22 +381,30 @@ impl Bits<'_> {
         (self.bytes.len() * 8).saturating_sub(self.at)
     }
 
-    fn get(&mut self, n: usize) -> Result<u32, Error> {
-        let mut v = 0;
-        for _ in 0..n {
-            let byte = *self.bytes.get(self.at / 8).ok_or(Error::Truncated)?;
-            v = v << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Ok(v)
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+        self.bytes = &[];
     }
 
-    fn skip(&mut self, n: usize) -> Result<(), Error> {
+    fn get(&mut self, n: usize) -> u32 {
+        let mut v = 0;
+        for at in self.at..self.at + n {
+            let byte = self.bytes.get(at / 8).copied().unwrap_or(0);
+            v = v << 1 | u32::from(byte >> (7 - at % 8) & 1);
+        }
+        self.skip(n);
+        v
+    }
+
+    fn flag(&mut self) -> bool {
+        self.get(1) == 1
+    }
+
+    fn skip(&mut self, n: usize) {
         if n > self.left() {
-            return Err(Error::Truncated);
+            self.fail(Error::Truncated);
         }
         self.at += n;
-        Ok(())
     }
 }
 

@@ -43,132 +43,186 @@ impl std::error::Error for SyntaxError {}
 /// What every reading function here returns.
 pub type Result<T> = std::result::Result<T, SyntaxError>;
 
-/// Reads bits, most significant first, from a NAL unit as it lies in the stream.
+/// Reads bits, most significant first, from a NAL unit as it lies in the stream. What goes wrong is
+/// remembered and told once, by [`BitReader::end`]; all that is read from then on is 0, so whoever
+/// reads bounds his loops by the standard's limits and looks at nothing before the end was asked.
 #[derive(Clone, Debug)]
 pub struct BitReader<'a> {
     data: &'a [u8],
     next: usize,
-    byte: u8,
-    left: u8,
+    /// The next bits, from the highest on; zeros behind them.
+    window: u32,
+    have: u32,
     zeros: u8,
+    error: Option<SyntaxError>,
 }
 
 impl<'a> BitReader<'a> {
     /// Reads from the first bit of `nal`. Zero bytes at the end belong to the byte stream, not to
     /// the unit, and are not read.
     pub fn new(nal: &'a [u8]) -> BitReader<'a> {
-        BitReader { data: trim_zeros(nal), next: 0, byte: 0, left: 0, zeros: 0 }
+        BitReader { data: trim_zeros(nal), next: 0, window: 0, have: 0, zeros: 0, error: None }
     }
 
-    fn load(&mut self) -> Result<()> {
-        let mut byte = *self.data.get(self.next).ok_or(SyntaxError::Ended)?;
-        self.next += 1;
-        if self.zeros >= 2 && byte == 3 {
-            self.zeros = 0;
-            byte = *self.data.get(self.next).ok_or(SyntaxError::Ended)?;
+    /// What went wrong first, if anything did.
+    pub fn end(&self) -> Result<()> {
+        self.error.map_or(Ok(()), Err)
+    }
+
+    /// From here on nothing can be read, and this is why.
+    #[cold]
+    pub fn fail(&mut self, error: SyntaxError) {
+        self.error.get_or_insert(error);
+        (self.next, self.window, self.have) = (self.data.len(), 0, 0);
+    }
+
+    /// At least 25 bits, or all there are.
+    fn fill(&mut self) {
+        while self.have <= 24 {
+            let Some(&byte) = self.data.get(self.next) else { return };
             self.next += 1;
+            if byte > 3 {
+                self.zeros = 0;
+            } else if self.zeros >= 2 && byte == 3 {
+                self.zeros = 0;
+                continue;
+            } else {
+                self.zeros = if byte == 0 { self.zeros.saturating_add(1) } else { 0 };
+            }
+            self.window |= u32::from(byte) << (24 - self.have);
+            self.have += 8;
         }
-        self.zeros = if byte == 0 { self.zeros.saturating_add(1) } else { 0 };
-        self.byte = byte;
-        self.left = 8;
-        Ok(())
+    }
+
+    /// Fewer than 32.
+    fn pass(&mut self, n: u32) {
+        self.window = self.window.wrapping_shl(n);
+        self.have -= n;
     }
 
     /// An unsigned number of `n` bits, at most 32.
-    pub fn u(&mut self, n: u32) -> Result<u32> {
-        if n > 32 {
-            return Err(SyntaxError::TooLong);
+    pub fn u(&mut self, n: u32) -> u32 {
+        if n > 24 {
+            let high = self.u(n - 16);
+            return (high << 16) | self.u(16);
         }
-        let mut value = 0u32;
-        let mut wanted = n;
-        while wanted > 0 {
-            if self.left == 0 {
-                self.load()?;
+        if n > self.have {
+            self.fill();
+            if n > self.have {
+                self.fail(SyntaxError::Ended);
+                return 0;
             }
-            let take = wanted.min(u32::from(self.left));
-            let rest = u32::from(self.left) - take;
-            let bits = (u32::from(self.byte) >> rest) & ((1 << take) - 1);
-            value = (value << take) | bits;
-            self.left = rest as u8;
-            wanted -= take;
         }
-        Ok(value)
+        // in two steps: of no bits at all it is 0
+        let value = self.window >> 1 >> (31 - n);
+        self.pass(n);
+        value
     }
 
     /// An unsigned number of up to 8 bits.
-    pub fn u8(&mut self, n: u32) -> Result<u8> {
-        self.u(n.min(8)).map(|v| v as u8)
+    pub fn u8(&mut self, n: u32) -> u8 {
+        self.u(n.min(8)) as u8
     }
 
     /// One bit.
-    pub fn flag(&mut self) -> Result<bool> {
-        self.u(1).map(|v| v != 0)
+    pub fn flag(&mut self) -> bool {
+        if self.have == 0 {
+            self.fill();
+            if self.have == 0 {
+                self.fail(SyntaxError::Ended);
+                return false;
+            }
+        }
+        let set = self.window >> 31 != 0;
+        self.pass(1);
+        set
     }
 
     /// Passes over `n` bits.
-    pub fn skip(&mut self, n: u32) -> Result<()> {
+    pub fn skip(&mut self, n: u32) {
         let mut n = n;
-        while n > 0 {
-            let step = n.min(32);
-            self.u(step)?;
+        while n > 0 && self.error.is_none() {
+            let step = n.min(24);
+            self.u(step);
             n -= step;
         }
-        Ok(())
     }
 
     /// An unsigned Exp-Golomb number.
-    pub fn ue(&mut self) -> Result<u32> {
-        // all zeros of a byte at once: the head of a slice is little else than such numbers
+    pub fn ue(&mut self) -> u32 {
+        let mut zeros = self.window.leading_zeros();
+        if 2 * zeros >= self.have {
+            self.fill();
+            zeros = self.window.leading_zeros();
+            if 2 * zeros >= self.have {
+                return self.long_ue();
+            }
+        }
+        let code = self.window >> (31 - 2 * zeros);
+        self.pass(2 * zeros + 1);
+        code - 1
+    }
+
+    /// One that the window cannot hold.
+    #[cold]
+    fn long_ue(&mut self) -> u32 {
         let mut zeros = 0;
         loop {
-            if self.left == 0 {
-                self.load()?;
+            self.fill();
+            if self.have == 0 {
+                self.fail(SyntaxError::Ended);
+                return 0;
             }
-            let run = (self.byte << (8 - self.left)).leading_zeros();
-            zeros += run.min(u32::from(self.left));
+            let run = self.window.leading_zeros().min(self.have);
+            zeros += run;
             if zeros > 31 {
-                return Err(SyntaxError::TooLong);
+                self.fail(SyntaxError::TooLong);
+                return 0;
             }
-            if run < u32::from(self.left) {
-                self.left -= run as u8 + 1;
+            // not all 32: that was too long
+            self.pass(run);
+            if self.have > 0 {
+                self.pass(1);
                 break;
             }
-            self.left = 0;
         }
-        let rest = self.u(zeros)?;
-        Ok(((1u32 << zeros) - 1).wrapping_add(rest))
+        let rest = self.u(zeros);
+        ((1u32 << zeros) - 1).wrapping_add(rest)
     }
 
     /// A signed Exp-Golomb number.
-    pub fn se(&mut self) -> Result<i32> {
-        let code = self.ue()?;
+    pub fn se(&mut self) -> i32 {
+        let code = self.ue();
         let half = (code >> 1) as i32;
-        Ok(if code & 1 == 1 { half.wrapping_add(1) } else { half.wrapping_neg() })
+        if code & 1 == 1 { half.wrapping_add(1) } else { half.wrapping_neg() }
     }
 
     /// An unsigned Exp-Golomb number of at most `max`; `name` is told in the error.
-    pub fn ue_max(&mut self, max: u32, name: &'static str) -> Result<u32> {
-        let value = self.ue()?;
-        if value > max { Err(SyntaxError::OutOfRange(name)) } else { Ok(value) }
+    pub fn ue_max(&mut self, max: u32, name: &'static str) -> u32 {
+        let value = self.ue();
+        if value > max {
+            self.fail(SyntaxError::OutOfRange(name));
+            return 0;
+        }
+        value
     }
 
     /// A signed Exp-Golomb number within `min..=max`; `name` is told in the error.
-    pub fn se_in(&mut self, min: i32, max: i32, name: &'static str) -> Result<i32> {
-        let value = self.se()?;
-        if value < min || value > max { Err(SyntaxError::OutOfRange(name)) } else { Ok(value) }
+    pub fn se_in(&mut self, min: i32, max: i32, name: &'static str) -> i32 {
+        let value = self.se();
+        if value < min || value > max {
+            self.fail(SyntaxError::OutOfRange(name));
+            return 0;
+        }
+        value
     }
 
     /// Whether there is anything before the stop bit that ends the unit.
     pub fn more_data(&self) -> bool {
-        if self.next < self.data.len() {
-            // The last byte is never zero. It is all stop bit only if it is 0x80 and comes next.
-            return self.left > 0 || self.next + 1 < self.data.len() || self.data.last() != Some(&0x80);
-        }
-        if self.left == 0 {
-            return false;
-        }
-        let rest = u32::from(self.byte) & ((1 << self.left) - 1);
-        rest != 0 && rest != 1 << (self.left - 1)
+        let mut rest = self.clone();
+        rest.fill();
+        // the last byte is never zero: what has not come into the window is more than it
+        rest.next < rest.data.len() || rest.window != 0 && rest.window != 1 << 31
     }
 }
 
@@ -347,21 +401,27 @@ mod tests {
         w.trailing();
         let mut r = BitReader::new(&out);
         for n in numbers {
-            assert_eq!(r.ue(), Ok(n));
+            assert_eq!(r.ue(), n);
         }
         for n in signed {
-            assert_eq!(r.se(), Ok(n));
+            assert_eq!(r.se(), n);
         }
         assert!(r.more_data());
-        assert_eq!(r.u(32), Ok(0xdead_beef));
-        assert!(!r.more_data());
+        assert_eq!(r.u(32), 0xdead_beef);
+        assert!(!r.more_data() && r.end().is_ok());
     }
 
     #[test]
     fn a_number_over_32_bits_is_an_error() {
-        assert_eq!(BitReader::new(&[0, 0, 0, 0, 0xff]).ue(), Err(SyntaxError::TooLong));
-        assert_eq!(BitReader::new(&[0, 0]).ue(), Err(SyntaxError::Ended));
-        assert_eq!(BitReader::new(&[1; 8]).u(33), Err(SyntaxError::TooLong));
+        for (bytes, wrong) in [(&[0, 0, 0, 0, 0xff][..], SyntaxError::TooLong), (&[0, 0], SyntaxError::Ended)]
+        {
+            let mut r = BitReader::new(bytes);
+            assert_eq!((r.ue(), r.end()), (0, Err(wrong)));
+            // and so it stays
+            assert_eq!((r.u(8), r.ue(), r.flag(), r.more_data()), (0, 0, false, false));
+            r.fail(SyntaxError::NotA("picture"));
+            assert_eq!(r.end(), Err(wrong));
+        }
     }
 
     #[test]
@@ -381,8 +441,38 @@ mod tests {
             assert!(!nal.windows(3).any(|w| w[0] == 0 && w[1] == 0 && w[2] < 3));
             let mut r = BitReader::new(&nal);
             for &byte in trim_zeros(&rbsp) {
-                assert_eq!(r.u(8), Ok(u32::from(byte)));
+                assert_eq!(r.u(8), u32::from(byte));
             }
+        }
+    }
+
+    #[test]
+    fn numbers_of_every_kind_come_back_in_any_order() {
+        let mut rng = Rng::new(11);
+        for _ in 0..2000 {
+            let numbers: Vec<(usize, u32)> = (0..rng.below(30))
+                .map(|_| (rng.below(36), rng.next().checked_shr(rng.below(40) as u32).unwrap_or(0)))
+                .collect();
+            let mut out = vec![];
+            let mut w = BitWriter::nal(&mut out);
+            for &(kind, value) in &numbers {
+                match kind {
+                    0..=32 => w.put(kind as u32, value),
+                    33 => w.ue(value),
+                    _ => w.se(value as i32),
+                }
+            }
+            w.trailing();
+            let mut r = BitReader::new(&out);
+            for &(kind, value) in &numbers {
+                assert!(r.more_data() || kind == 0);
+                match kind {
+                    0..=32 => assert_eq!(r.u(kind as u32), value & (u64::pow(2, kind as u32) - 1) as u32),
+                    33 => assert_eq!(r.ue(), value.min(u32::MAX - 1)),
+                    _ => assert_eq!(r.se(), (value as i32).max(-i32::MAX)),
+                }
+            }
+            assert!(!r.more_data() && r.end().is_ok(), "{numbers:?}");
         }
     }
 
@@ -397,7 +487,7 @@ mod tests {
             let mut r = BitReader::new(&out);
             for _ in 0..n + 8 {
                 assert!(r.more_data(), "{n}");
-                assert_eq!(r.flag(), Ok(false));
+                assert!(!r.flag());
             }
             assert!(!r.more_data(), "{n}");
         }

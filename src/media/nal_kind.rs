@@ -2,7 +2,7 @@
 //! write alike.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::bits::{BitReader, Result};
+use super::bits::BitReader;
 
 /// What a NAL unit is to whoever carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Colour {
 }
 
 /// `aspect_ratio_idc` and what follows it; the table of both codecs. None for "unspecified".
-pub(super) fn sample_aspect(r: &mut BitReader<'_>) -> Result<Option<(u16, u16)>> {
+pub(super) fn sample_aspect(r: &mut BitReader<'_>) -> Option<(u16, u16)> {
     const TABLE: [(u16, u16); 16] = [
         (1, 1),
         (12, 11),
@@ -69,16 +69,16 @@ pub(super) fn sample_aspect(r: &mut BitReader<'_>) -> Result<Option<(u16, u16)>>
         (3, 2),
         (2, 1),
     ];
-    let idc = usize::from(r.u8(8)?);
+    let idc = usize::from(r.u8(8));
     if idc == 255 {
-        let (w, h) = (r.u(16)? as u16, r.u(16)? as u16);
-        return Ok((w != 0 && h != 0).then_some((w, h)));
+        let (w, h) = (r.u(16) as u16, r.u(16) as u16);
+        return (w != 0 && h != 0).then_some((w, h));
     }
-    Ok(idc.checked_sub(1).and_then(|i| TABLE.get(i).copied()))
+    idc.checked_sub(1).and_then(|i| TABLE.get(i).copied())
 }
 
-/// A frame rate in lowest terms, as far as it fits.
-pub(super) fn ratio(num: u64, den: u64) -> (u32, u32) {
+/// A frame rate in lowest terms, as far as it fits; None if that is no picture in 136 years.
+pub(super) fn ratio(num: u64, den: u64) -> Option<(u32, u32)> {
     let (mut a, mut b) = (num, den);
     while b != 0 {
         (a, b) = (b, a % b);
@@ -87,19 +87,19 @@ pub(super) fn ratio(num: u64, den: u64) -> (u32, u32) {
     while num > u64::from(u32::MAX) || den > u64::from(u32::MAX) {
         (num, den) = (num >> 1, den >> 1);
     }
-    (num as u32, den.max(1) as u32)
+    (num != 0).then_some((num as u32, den.max(1) as u32))
 }
 
 impl Colour {
-    /// `video_signal_type` of either codec.
-    pub(super) fn parse(r: &mut BitReader<'_>) -> Result<Colour> {
-        r.skip(3)?; // video_format
-        let mut colour = Colour { full_range: r.flag()?, ..Colour::default() };
-        if r.flag()? {
-            colour.primaries = r.u8(8)?;
-            colour.transfer = r.u8(8)?;
-            colour.matrix = r.u8(8)?;
+    /// `video_signal_type` of either codec; None if it ends before.
+    pub(super) fn parse(r: &mut BitReader<'_>) -> Option<Colour> {
+        r.skip(3); // video_format
+        let mut colour = Colour { full_range: r.flag(), ..Colour::default() };
+        if r.flag() {
+            colour.primaries = r.u8(8);
+            colour.transfer = r.u8(8);
+            colour.matrix = r.u8(8);
         }
-        Ok(colour)
+        r.end().is_ok().then_some(colour)
     }
 }

@@ -294,29 +294,33 @@ impl ParameterSets {
     pub fn slice(&self, nal: &[u8]) -> Option<SliceInfo> {
         match self.codec {
             NalCodec::H264 => {
-                let id = h264::SliceHeader::pps_id(nal)?;
-                let pps = self.sets.iter().find_map(|s| match &s.parsed {
-                    Parsed::Pps264(pps) if pps.id == id => Some(pps),
-                    _ => None,
-                })?;
-                let sps = self.sets.iter().find_map(|s| match &s.parsed {
-                    Parsed::Sps264(sps) if sps.id == pps.sps_id => Some(sps),
-                    _ => None,
-                })?;
-                let head = h264::SliceHeader::parse(nal, sps, pps).ok()?;
+                let head = h264::SliceHeader::read(nal, |id| {
+                    let pps = self.sets.iter().find_map(|s| match &s.parsed {
+                        Parsed::Pps264(pps) if pps.id == id => Some(pps),
+                        _ => None,
+                    })?;
+                    let sps = self.sets.iter().find_map(|s| match &s.parsed {
+                        Parsed::Sps264(sps) if sps.id == pps.sps_id => Some(&**sps),
+                        _ => None,
+                    })?;
+                    Some((sps, pps))
+                })
+                .ok()?;
                 Some(SliceInfo { kind: head.kind, qp: head.qp, first: head.first_mb == 0 })
             }
             NalCodec::H265 => {
-                let id = h265::SliceHeader::pps_id(nal)?;
-                let pps = self.sets.iter().find_map(|s| match &s.parsed {
-                    Parsed::Pps265(pps) if pps.id == id => Some(pps),
-                    _ => None,
-                })?;
-                let sps = self.sets.iter().find_map(|s| match &s.parsed {
-                    Parsed::Sps265(sps) if sps.id == pps.sps_id => Some(sps),
-                    _ => None,
-                })?;
-                let head = h265::SliceHeader::parse(nal, sps, pps).ok()?;
+                let head = h265::SliceHeader::read(nal, |id| {
+                    let pps = self.sets.iter().find_map(|s| match &s.parsed {
+                        Parsed::Pps265(pps) if pps.id == id => Some(pps),
+                        _ => None,
+                    })?;
+                    let sps = self.sets.iter().find_map(|s| match &s.parsed {
+                        Parsed::Sps265(sps) if sps.id == pps.sps_id => Some(&**sps),
+                        _ => None,
+                    })?;
+                    Some((sps, pps))
+                })
+                .ok()?;
                 Some(SliceInfo { kind: head.kind, qp: head.qp, first: head.first })
             }
         }

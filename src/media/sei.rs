@@ -3,7 +3,7 @@
 //! back. Other messages are passed over.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::bits::{BitReader, BitWriter, Result, SyntaxError};
+use super::bits::{BitReader, BitWriter, SyntaxError};
 use super::nal::{NalCodec, NalKind};
 use super::{h264, h265};
 
@@ -36,28 +36,25 @@ pub fn read_user_data(codec: NalCodec, nal: &[u8], uuid: &[u8; 16], data: &mut [
         return None;
     }
     let mut r = BitReader::new(nal);
-    r.skip(8 * codec.header_len() as u32).ok()?;
+    r.skip(8 * codec.header_len() as u32);
     while r.more_data() {
-        let message = number(&mut r).ok()?;
-        let size = number(&mut r).ok()?;
+        let message = number(&mut r);
+        let size = number(&mut r);
         if message != USER_DATA || size < 16 {
-            r.skip(size.checked_mul(8)?).ok()?;
+            r.skip(8 * size);
             continue;
         }
-        let mut same = true;
-        for &byte in uuid {
-            same &= r.u8(8).ok()? == byte;
-        }
+        let same = uuid.iter().fold(true, |same, &byte| (r.u8(8) == byte) & same);
         let len = size - 16;
         if !same {
-            r.skip(len.checked_mul(8)?).ok()?;
+            r.skip(8 * len);
             continue;
         }
         for slot in data.iter_mut().take(len as usize) {
-            *slot = r.u8(8).ok()?;
+            *slot = r.u8(8);
         }
-        r.skip(len.saturating_sub(data.len() as u32).checked_mul(8)?).ok()?;
-        return Some(len as usize);
+        r.skip(8 * len.saturating_sub(data.len() as u32));
+        return r.end().is_ok().then_some(len as usize);
     }
     None
 }
@@ -74,17 +71,18 @@ pub fn read_capture_time(codec: NalCodec, nal: &[u8], uuid: &[u8; 16]) -> Option
 }
 
 /// Payload type or size: bytes of 255 and a last one, summed.
-fn number(r: &mut BitReader<'_>) -> Result<u32> {
+fn number(r: &mut BitReader<'_>) -> u32 {
     let mut sum = 0u32;
     loop {
-        let byte = r.u(8)?;
-        // More than 16 MB is no message.
+        let byte = r.u(8);
+        // more than 16 MB is no message
         if sum > 1 << 24 {
-            return Err(SyntaxError::OutOfRange("SEI message"));
+            r.fail(SyntaxError::OutOfRange("SEI message"));
+            return 0;
         }
         sum += byte;
         if byte != 255 {
-            return Ok(sum);
+            return sum;
         }
     }
 }

@@ -8,5 +8,6 @@ mod habit;
 mod level;
 pub mod plain;
 pub mod sensor;
+pub mod watch;
 
 pub use bus::{Bus, Event, Listener, Want, What};

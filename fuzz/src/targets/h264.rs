@@ -11,5 +11,4 @@ pub fn run(data: &[u8]) {
         let _ = sps.frame_rate();
     }
     let _ = h264::Pps::parse(data);
-    let _ = h264::SliceHeader::pps_id(data);
 }

@@ -11,5 +11,4 @@ pub fn run(data: &[u8]) {
         let _ = sps.frame_rate();
     }
     let _ = h265::Pps::parse(data);
-    let _ = h265::SliceHeader::pps_id(data);
 }

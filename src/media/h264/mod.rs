@@ -71,9 +71,11 @@ pub fn slice_kind(nal: &[u8]) -> Option<SliceKind> {
         return None;
     }
     let mut r = BitReader::new(nal);
-    r.skip(8).ok()?;
-    r.ue().ok()?;
-    slice_kind_of(r.ue().ok()?)
+    r.skip(8);
+    r.ue();
+    let slice_type = r.ue();
+    r.end().ok()?;
+    slice_kind_of(slice_type)
 }
 
 fn slice_kind_of(slice_type: u32) -> Option<SliceKind> {
@@ -86,12 +88,10 @@ fn slice_kind_of(slice_type: u32) -> Option<SliceKind> {
 }
 
 /// Opens `nal` behind its header if it has one of the wanted types.
-fn open<'a>(nal: &'a [u8], name: &'static str, types: &[u8]) -> Result<BitReader<'a>> {
-    let header = nal.first().ok_or(SyntaxError::Ended)?;
-    if header & 0x80 != 0 || !types.contains(&unit_type(nal)) {
+fn open<'a>(nal: &'a [u8], name: &'static str, wanted: fn(u8) -> bool) -> Result<BitReader<'a>> {
+    let (header, rest) = nal.split_first().ok_or(SyntaxError::Ended)?;
+    if header & 0x80 != 0 || !wanted(header & 0x1f) {
         return Err(SyntaxError::NotA(name));
     }
-    let mut r = BitReader::new(nal);
-    r.skip(8)?;
-    Ok(r)
+    Ok(BitReader::new(rest))
 }

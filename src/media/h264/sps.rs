@@ -93,72 +93,70 @@ pub struct Vui {
 impl Sps {
     /// Reads a set from its NAL unit.
     pub fn parse(nal: &[u8]) -> Result<Sps> {
-        let mut r = open(nal, "H.264 SPS", &[nal_type::SPS])?;
+        let mut r = open(nal, "H.264 SPS", |t| t == nal_type::SPS)?;
         let r = &mut r;
-        let profile_idc = r.u8(8)?;
-        let constraints = r.u8(8)?;
-        let level_idc = r.u8(8)?;
-        let id = r.ue_max(31, "seq_parameter_set_id")? as u8;
+        let profile_idc = r.u8(8);
+        let constraints = r.u8(8);
+        let level_idc = r.u8(8);
+        let id = r.ue_max(31, "seq_parameter_set_id") as u8;
         let (mut chroma_format_idc, mut separate_colour_plane) = (1, false);
         let (mut bit_depth_luma, mut bit_depth_chroma) = (8, 8);
         if has_chroma_format(profile_idc) {
-            chroma_format_idc = r.ue_max(3, "chroma_format_idc")? as u8;
+            chroma_format_idc = r.ue_max(3, "chroma_format_idc") as u8;
             if chroma_format_idc == 3 {
-                separate_colour_plane = r.flag()?;
+                separate_colour_plane = r.flag();
             }
-            bit_depth_luma = 8 + r.ue_max(6, "bit_depth_luma_minus8")? as u8;
-            bit_depth_chroma = 8 + r.ue_max(6, "bit_depth_chroma_minus8")? as u8;
-            r.flag()?; // qpprime_y_zero_transform_bypass_flag
-            if r.flag()? {
+            bit_depth_luma = 8 + r.ue_max(6, "bit_depth_luma_minus8") as u8;
+            bit_depth_chroma = 8 + r.ue_max(6, "bit_depth_chroma_minus8") as u8;
+            r.flag(); // qpprime_y_zero_transform_bypass_flag
+            if r.flag() {
                 for i in 0..if chroma_format_idc == 3 { 12 } else { 8 } {
-                    if r.flag()? {
-                        skip_scaling_list(r, if i < 6 { 16 } else { 64 })?;
+                    if r.flag() {
+                        skip_scaling_list(r, if i < 6 { 16 } else { 64 });
                     }
                 }
             }
         }
-        let log2_max_frame_num = 4 + r.ue_max(12, "log2_max_frame_num_minus4")? as u8;
-        let poc = match r.ue_max(2, "pic_order_cnt_type")? {
-            0 => Poc::Lsb { log2_max: 4 + r.ue_max(12, "log2_max_pic_order_cnt_lsb_minus4")? as u8 },
+        let log2_max_frame_num = 4 + r.ue_max(12, "log2_max_frame_num_minus4") as u8;
+        let poc = match r.ue_max(2, "pic_order_cnt_type") {
+            0 => Poc::Lsb { log2_max: 4 + r.ue_max(12, "log2_max_pic_order_cnt_lsb_minus4") as u8 },
             1 => {
-                let always_zero = r.flag()?;
-                r.se()?; // offset_for_non_ref_pic
-                r.se()?; // offset_for_top_to_bottom_field
-                for _ in 0..r.ue_max(255, "num_ref_frames_in_pic_order_cnt_cycle")? {
-                    r.se()?;
+                let always_zero = r.flag();
+                r.se(); // offset_for_non_ref_pic
+                r.se(); // offset_for_top_to_bottom_field
+                for _ in 0..r.ue_max(255, "num_ref_frames_in_pic_order_cnt_cycle") {
+                    r.se();
                 }
                 Poc::Delta { always_zero }
             }
             _ => Poc::DecodingOrder,
         };
-        let max_num_ref_frames = r.ue_max(16, "max_num_ref_frames")? as u8;
-        let gaps_in_frame_num = r.flag()?;
-        let coded_width = 16 * (1 + r.ue_max(MAX_SIDE_MBS - 1, "pic_width_in_mbs_minus1")?);
-        let map_units = 1 + r.ue_max(MAX_SIDE_MBS - 1, "pic_height_in_map_units_minus1")?;
-        let frame_mbs_only = r.flag()?;
-        let mb_adaptive_frame_field = !frame_mbs_only && r.flag()?;
+        let max_num_ref_frames = r.ue_max(16, "max_num_ref_frames") as u8;
+        let gaps_in_frame_num = r.flag();
+        let coded_width = 16 * (1 + r.ue_max(MAX_SIDE_MBS - 1, "pic_width_in_mbs_minus1"));
+        let map_units = 1 + r.ue_max(MAX_SIDE_MBS - 1, "pic_height_in_map_units_minus1");
+        let frame_mbs_only = r.flag();
+        let mb_adaptive_frame_field = !frame_mbs_only && r.flag();
         let coded_height = 16 * map_units * if frame_mbs_only { 1 } else { 2 };
-        let direct_8x8_inference = r.flag()?;
+        let direct_8x8_inference = r.flag();
         let (mut width, mut height) = (coded_width, coded_height);
-        if r.flag()? {
+        if r.flag() {
             let has_chroma = !separate_colour_plane && chroma_format_idc != 0;
             let unit_x = if has_chroma && chroma_format_idc < 3 { 2 } else { 1 };
             let unit_y = (if has_chroma && chroma_format_idc == 1 { 2 } else { 1 })
                 * if frame_mbs_only { 1 } else { 2 };
-            let x = r.ue()?.saturating_add(r.ue()?).saturating_mul(unit_x);
-            let y = r.ue()?.saturating_add(r.ue()?).saturating_mul(unit_y);
+            let x = r.ue().saturating_add(r.ue()).saturating_mul(unit_x);
+            let y = r.ue().saturating_add(r.ue()).saturating_mul(unit_y);
             if x >= width || y >= height {
-                return Err(SyntaxError::OutOfRange("frame cropping"));
+                r.fail(SyntaxError::OutOfRange("frame cropping"));
             }
-            width -= x;
-            height -= y;
+            width = width.saturating_sub(x);
+            height = height.saturating_sub(y);
         }
-        let vui = r.flag()?.then(|| {
-            let mut vui = Vui::default();
-            // Whatever goes wrong in here leaves the size and the slice headers readable.
-            let _ = vui.parse(r);
-            vui
-        });
+        let has_vui = r.flag();
+        r.end()?;
+        // whatever goes wrong in here leaves the size and the slice headers readable
+        let vui = has_vui.then(|| Vui::parse(r));
         Ok(Sps {
             profile_idc,
             constraints,
@@ -191,7 +189,7 @@ impl Sps {
     /// Frames per second as numerator and denominator, if the set says it.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.vui.as_ref()?.timing?;
-        Some(super::super::nal_kind::ratio(u64::from(scale), u64::from(units) * 2))
+        super::super::nal_kind::ratio(u64::from(scale), u64::from(units) * 2)
     }
 
     /// 0 if chroma is absent or coded as luma, else the chroma format.
@@ -257,70 +255,72 @@ fn has_chroma_format(profile_idc: u8) -> bool {
     matches!(profile_idc, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244)
 }
 
-fn skip_scaling_list(r: &mut BitReader<'_>, size: u32) -> Result<()> {
+fn skip_scaling_list(r: &mut BitReader<'_>, size: u32) {
     let mut last = 8;
     for _ in 0..size {
-        last = (last + r.se_in(-128, 127, "delta_scale")? + 256) % 256;
+        last = (last + r.se_in(-128, 127, "delta_scale") + 256) % 256;
         if last == 0 {
             break; // the rest repeats the value before
         }
     }
-    Ok(())
 }
 
 impl Vui {
-    fn parse(&mut self, r: &mut BitReader<'_>) -> Result<()> {
-        if r.flag()? {
-            self.sample_aspect = sample_aspect(r)?;
+    fn parse(r: &mut BitReader<'_>) -> Vui {
+        let mut vui = Vui::default();
+        if r.flag() {
+            vui.sample_aspect = sample_aspect(r);
         }
-        if r.flag()? {
-            r.flag()?; // overscan_appropriate_flag
+        if r.flag() {
+            r.flag(); // overscan_appropriate_flag
         }
-        if r.flag()? {
-            self.colour = Some(Colour::parse(r)?);
+        if r.flag() {
+            vui.colour = Colour::parse(r);
         }
-        if r.flag()? {
-            r.ue()?; // chroma sample location, top field
-            r.ue()?; // and bottom field
+        if r.flag() {
+            r.ue(); // chroma sample location, top field
+            r.ue(); // and bottom field
         }
-        if r.flag()? {
-            let (units, scale) = (r.u(32)?, r.u(32)?);
-            self.timing = (units != 0 && scale != 0).then_some((units, scale));
-            self.fixed_frame_rate = r.flag()?;
+        if r.flag() {
+            let (units, scale) = (r.u(32), r.u(32));
+            vui.timing = (units != 0 && scale != 0).then_some((units, scale));
+            vui.fixed_frame_rate = r.flag();
         }
-        let nal_hrd = r.flag()?;
+        let nal_hrd = r.flag();
         if nal_hrd {
-            skip_hrd(r)?;
+            skip_hrd(r);
         }
-        let vcl_hrd = r.flag()?;
+        let vcl_hrd = r.flag();
         if vcl_hrd {
-            skip_hrd(r)?;
+            skip_hrd(r);
         }
         if nal_hrd || vcl_hrd {
-            r.flag()?; // low_delay_hrd_flag
+            r.flag(); // low_delay_hrd_flag
         }
-        r.flag()?; // pic_struct_present_flag
-        if r.flag()? {
-            r.flag()?; // motion_vectors_over_pic_boundaries_flag
+        r.flag(); // pic_struct_present_flag
+        if r.flag() {
+            r.flag(); // motion_vectors_over_pic_boundaries_flag
             for _ in 0..4 {
-                r.ue()?; // bytes per picture, bits per macroblock, vector lengths
+                r.ue(); // bytes per picture, bits per macroblock, vector lengths
             }
-            let reorder = r.ue_max(16, "max_num_reorder_frames")?;
-            let buffering = r.ue_max(16, "max_dec_frame_buffering")?;
-            self.max_num_reorder_frames = Some(reorder as u8);
-            self.max_dec_frame_buffering = Some(buffering as u8);
+            let reorder = r.ue_max(16, "max_num_reorder_frames");
+            let buffering = r.ue_max(16, "max_dec_frame_buffering");
+            if r.end().is_ok() {
+                vui.max_num_reorder_frames = Some(reorder as u8);
+                vui.max_dec_frame_buffering = Some(buffering as u8);
+            }
         }
-        Ok(())
+        vui
     }
 }
 
-fn skip_hrd(r: &mut BitReader<'_>) -> Result<()> {
-    let count = 1 + r.ue_max(31, "cpb_cnt_minus1")?;
-    r.skip(8)?; // scales
+fn skip_hrd(r: &mut BitReader<'_>) {
+    let count = 1 + r.ue_max(31, "cpb_cnt_minus1");
+    r.skip(8); // scales
     for _ in 0..count {
-        r.ue()?;
-        r.ue()?;
-        r.flag()?;
+        r.ue();
+        r.ue();
+        r.flag();
     }
-    r.skip(20) // lengths of delays and time offsets
+    r.skip(20); // lengths of delays and time offsets
 }

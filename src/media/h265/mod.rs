@@ -74,13 +74,12 @@ pub fn begins_picture(nal: &[u8]) -> bool {
 
 /// Opens `nal` behind its header if it has one of the wanted types.
 fn open<'a>(nal: &'a [u8], name: &'static str, wanted: fn(u8) -> bool) -> Result<BitReader<'a>> {
-    let header = nal.first().ok_or(SyntaxError::Ended)?;
-    if header & 0x80 != 0 || !wanted(unit_type(nal)) {
+    let (header, rest) = nal.split_first().ok_or(SyntaxError::Ended)?;
+    if header & 0x80 != 0 || !wanted(header >> 1) {
         return Err(SyntaxError::NotA(name));
     }
-    let mut r = BitReader::new(nal);
-    r.skip(16)?;
-    Ok(r)
+    // the second byte of the head is layers
+    Ok(BitReader::new(rest.get(1..).unwrap_or_default()))
 }
 
 /// Bits of a number below `count`: Ceil(Log2(count)).
@@ -89,20 +88,19 @@ fn bits_for(count: u32) -> u32 {
 }
 
 /// `scaling_list_data`, of sequence and picture parameter sets.
-fn skip_scaling_lists(r: &mut BitReader<'_>) -> Result<()> {
+fn skip_scaling_lists(r: &mut BitReader<'_>) {
     for size in 0..4u32 {
         for _ in 0..if size == 3 { 2 } else { 6 } {
-            if !r.flag()? {
-                r.ue_max(5, "scaling_list_pred_matrix_id_delta")?;
+            if !r.flag() {
+                r.ue_max(5, "scaling_list_pred_matrix_id_delta");
                 continue;
             }
             if size > 1 {
-                r.se_in(-7, 247, "scaling_list_dc_coef_minus8")?;
+                r.se_in(-7, 247, "scaling_list_dc_coef_minus8");
             }
             for _ in 0..(1 << (4 + 2 * size)).min(64) {
-                r.se_in(-128, 127, "scaling_list_delta_coef")?;
+                r.se_in(-128, 127, "scaling_list_delta_coef");
             }
         }
     }
-    Ok(())
 }

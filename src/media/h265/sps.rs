@@ -30,32 +30,32 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn parse(r: &mut BitReader<'_>, max_sub_layers_minus1: u32) -> Result<Profile> {
+    fn parse(r: &mut BitReader<'_>, max_sub_layers_minus1: u32) -> Profile {
         let mut profile = Profile {
-            space: r.u8(2)?,
-            high_tier: r.flag()?,
-            idc: r.u8(5)?,
-            compatibility: r.u(32)?,
+            space: r.u8(2),
+            high_tier: r.flag(),
+            idc: r.u8(5),
+            compatibility: r.u(32),
             ..Profile::default()
         };
         for byte in &mut profile.constraints {
-            *byte = r.u8(8)?;
+            *byte = r.u8(8);
         }
-        profile.level_idc = r.u8(8)?;
+        profile.level_idc = r.u8(8);
         if max_sub_layers_minus1 > 0 {
             // Eight pairs of flags, of which those beyond the layers are zero.
-            let present = r.u(16)?;
+            let present = r.u(16);
             for layer in 0..max_sub_layers_minus1.min(7) {
                 let flags = present >> (14 - 2 * layer);
                 if flags & 2 != 0 {
-                    r.skip(88)?;
+                    r.skip(88);
                 }
                 if flags & 1 != 0 {
-                    r.skip(8)?;
+                    r.skip(8);
                 }
             }
         }
-        Ok(profile)
+        profile
     }
 
     /// The profile's name, as "Main 10".
@@ -110,44 +110,46 @@ impl Vps {
     pub fn parse(nal: &[u8]) -> Result<Vps> {
         let mut r = open(nal, "H.265 VPS", |t| t == nal_type::VPS)?;
         let r = &mut r;
-        let id = r.u8(4)?;
-        r.skip(2 + 6)?; // base layer flags, vps_max_layers_minus1
-        let sub_layers = sub_layers(r)?;
-        let temporal_nesting = r.flag()?;
-        r.skip(16)?;
-        let profile = Profile::parse(r, sub_layers)?;
-        skip_sub_layer_ordering(r, sub_layers)?;
-        let layers = 1 + r.u(6)?;
-        for _ in 0..r.ue_max(1023, "vps_num_layer_sets_minus1")? {
-            r.skip(layers)?;
+        let id = r.u8(4);
+        r.skip(2 + 6); // base layer flags, vps_max_layers_minus1
+        let sub_layers = sub_layers(r);
+        let temporal_nesting = r.flag();
+        r.skip(16);
+        let profile = Profile::parse(r, sub_layers);
+        skip_sub_layer_ordering(r, sub_layers);
+        let layers = 1 + r.u(6);
+        for _ in 0..r.ue_max(1023, "vps_num_layer_sets_minus1") {
+            r.skip(layers);
         }
         let mut timing = None;
-        if r.flag()? {
-            let (units, scale) = (r.u(32)?, r.u(32)?);
+        if r.flag() {
+            let (units, scale) = (r.u(32), r.u(32));
             timing = (units != 0 && scale != 0).then_some((units, scale));
         }
+        r.end()?;
         Ok(Vps { id, temporal_layers: 1 + sub_layers as u8, temporal_nesting, profile, timing })
     }
 }
 
 /// `max_sub_layers_minus1`.
-fn sub_layers(r: &mut BitReader<'_>) -> Result<u32> {
-    match r.u(3)? {
-        7 => Err(SyntaxError::OutOfRange("max_sub_layers_minus1")),
-        n => Ok(n),
+fn sub_layers(r: &mut BitReader<'_>) -> u32 {
+    let n = r.u(3);
+    if n > 6 {
+        r.fail(SyntaxError::OutOfRange("max_sub_layers_minus1"));
     }
+    n % 7
 }
 
 /// Returns `sps_max_num_reorder_pics` of the highest layer.
-fn skip_sub_layer_ordering(r: &mut BitReader<'_>, sub_layers: u32) -> Result<u32> {
-    let all = r.flag()?;
+fn skip_sub_layer_ordering(r: &mut BitReader<'_>, sub_layers: u32) -> u32 {
+    let all = r.flag();
     let mut reorder = 0;
     for _ in 0..=if all { sub_layers } else { 0 } {
-        r.ue()?;
-        reorder = r.ue_max(16, "max_num_reorder_pics")?;
-        r.ue()?;
+        r.ue();
+        reorder = r.ue_max(16, "max_num_reorder_pics");
+        r.ue();
     }
-    Ok(reorder)
+    reorder
 }
 
 /// A short-term reference picture set: distances to pictures before and behind in output order.
@@ -175,52 +177,51 @@ impl ShortTermRps {
         self.used.count_ones()
     }
 
-    fn push(&mut self, delta: i32, used: bool) -> Result<()> {
-        let wrong = SyntaxError::OutOfRange("short-term reference picture set");
-        let slot = self.delta.get_mut(usize::from(self.count)).ok_or(wrong)?;
-        *slot = i16::try_from(delta).map_err(|_| wrong)?;
-        self.used |= u16::from(used) << self.count;
-        self.count += 1;
-        Ok(())
+    fn push(&mut self, r: &mut BitReader<'_>, delta: i32, used: bool) {
+        match (self.delta.get_mut(usize::from(self.count)), i16::try_from(delta)) {
+            (Some(slot), Ok(delta)) => {
+                *slot = delta;
+                self.used |= u16::from(used) << self.count;
+                self.count += 1;
+            }
+            _ => r.fail(SyntaxError::OutOfRange("short-term reference picture set")),
+        }
     }
 
     /// Reads set number `index`; `before` are the sets before it. In a slice header `index` is the
     /// number of sets in the sequence parameter set.
-    pub(super) fn parse(
-        r: &mut BitReader<'_>,
-        before: &[ShortTermRps],
-        in_slice: bool,
-    ) -> Result<ShortTermRps> {
-        if !before.is_empty() && r.flag()? {
+    pub(super) fn parse(r: &mut BitReader<'_>, before: &[ShortTermRps], in_slice: bool) -> ShortTermRps {
+        if !before.is_empty() && r.flag() {
             return ShortTermRps::predicted(r, before, in_slice);
         }
         let mut set = ShortTermRps::default();
-        let negative = r.ue_max(MAX_REFS as u32, "num_negative_pics")?;
-        let positive = r.ue_max(MAX_REFS as u32 - negative, "num_positive_pics")?;
+        let negative = r.ue_max(MAX_REFS as u32, "num_negative_pics");
+        let positive = r.ue_max(MAX_REFS as u32 - negative, "num_positive_pics");
         for (count, sign) in [(negative, -1), (positive, 1)] {
             let mut delta = 0;
             for _ in 0..count {
-                delta += sign * (1 + r.ue_max(0x7fff, "delta_poc_minus1")? as i32);
-                set.push(delta, r.flag()?)?;
+                delta += sign * (1 + r.ue_max(0x7fff, "delta_poc_minus1") as i32);
+                let used = r.flag();
+                set.push(r, delta, used);
             }
         }
         set.negative = negative as u8;
-        Ok(set)
+        set
     }
 
     /// `inter_ref_pic_set_prediction_flag`: another set moved by a distance (clause 7.4.8).
-    fn predicted(r: &mut BitReader<'_>, before: &[ShortTermRps], in_slice: bool) -> Result<ShortTermRps> {
-        let back = if in_slice { r.ue_max(before.len() as u32 - 1, "delta_idx_minus1")? as usize } else { 0 };
+    fn predicted(r: &mut BitReader<'_>, before: &[ShortTermRps], in_slice: bool) -> ShortTermRps {
+        let back = if in_slice { r.ue_max(before.len() as u32 - 1, "delta_idx_minus1") as usize } else { 0 };
         let source = before.len().checked_sub(1 + back).and_then(|i| before.get(i));
-        let source = *source.ok_or(SyntaxError::OutOfRange("delta_idx_minus1"))?;
-        let minus = r.flag()?;
-        let distance = 1 + r.ue_max(0x7fff, "abs_delta_rps_minus1")? as i32;
+        let source = source.copied().unwrap_or_default();
+        let minus = r.flag();
+        let distance = 1 + r.ue_max(0x7fff, "abs_delta_rps_minus1") as i32;
         let distance = if minus { -distance } else { distance };
         // One pair of flags for each entry of the source and one for the source picture itself.
         let (mut used, mut kept) = (0u32, 0u32);
         for j in 0..=u32::from(source.count) {
-            let is_used = r.flag()?;
-            let is_kept = is_used || r.flag()?;
+            let is_used = r.flag();
+            let is_kept = is_used || r.flag();
             used |= u32::from(is_used) << j;
             kept |= u32::from(is_kept) << j;
         }
@@ -236,13 +237,13 @@ impl ShortTermRps {
         let moved =
             order.filter(|&(j, _)| kept >> j & 1 != 0).map(|(j, d)| (d + distance, used >> j & 1 != 0));
         for (delta, used) in moved.clone().rev().filter(|&(d, _)| d < 0) {
-            set.push(delta, used)?;
+            set.push(r, delta, used);
         }
         set.negative = set.count;
         for (delta, used) in moved.filter(|&(d, _)| d > 0) {
-            set.push(delta, used)?;
+            set.push(r, delta, used);
         }
-        Ok(set)
+        set
     }
 }
 
@@ -317,75 +318,73 @@ impl Sps {
     pub fn parse(nal: &[u8]) -> Result<Sps> {
         let mut r = open(nal, "H.265 SPS", |t| t == nal_type::SPS)?;
         let r = &mut r;
-        let vps_id = r.u8(4)?;
-        let sub_layers = sub_layers(r)?;
-        let temporal_nesting = r.flag()?;
-        let profile = Profile::parse(r, sub_layers)?;
-        let id = r.ue_max(15, "sps_seq_parameter_set_id")? as u8;
-        let chroma_format_idc = r.ue_max(3, "chroma_format_idc")? as u8;
-        let separate_colour_plane = chroma_format_idc == 3 && r.flag()?;
-        let coded_width = r.ue_max(MAX_SIDE, "pic_width_in_luma_samples")?;
-        let coded_height = r.ue_max(MAX_SIDE, "pic_height_in_luma_samples")?;
+        let vps_id = r.u8(4);
+        let sub_layers = sub_layers(r);
+        let temporal_nesting = r.flag();
+        let profile = Profile::parse(r, sub_layers);
+        let id = r.ue_max(15, "sps_seq_parameter_set_id") as u8;
+        let chroma_format_idc = r.ue_max(3, "chroma_format_idc") as u8;
+        let separate_colour_plane = chroma_format_idc == 3 && r.flag();
+        let coded_width = r.ue_max(MAX_SIDE, "pic_width_in_luma_samples");
+        let coded_height = r.ue_max(MAX_SIDE, "pic_height_in_luma_samples");
         let (mut width, mut height) = (coded_width, coded_height);
-        if r.flag()? {
+        if r.flag() {
             let unit_x = if matches!(chroma_format_idc, 1 | 2) { 2 } else { 1 };
             let unit_y = if chroma_format_idc == 1 { 2 } else { 1 };
-            let x = r.ue()?.saturating_add(r.ue()?).saturating_mul(unit_x);
-            let y = r.ue()?.saturating_add(r.ue()?).saturating_mul(unit_y);
+            let x = r.ue().saturating_add(r.ue()).saturating_mul(unit_x);
+            let y = r.ue().saturating_add(r.ue()).saturating_mul(unit_y);
             width = width.saturating_sub(x);
             height = height.saturating_sub(y);
         }
         if width == 0 || height == 0 {
-            return Err(SyntaxError::OutOfRange("picture size"));
+            r.fail(SyntaxError::OutOfRange("picture size"));
         }
-        let bit_depth_luma = 8 + r.ue_max(8, "bit_depth_luma_minus8")? as u8;
-        let bit_depth_chroma = 8 + r.ue_max(8, "bit_depth_chroma_minus8")? as u8;
-        let log2_max_poc_lsb = 4 + r.ue_max(12, "log2_max_pic_order_cnt_lsb_minus4")? as u8;
-        let max_num_reorder = skip_sub_layer_ordering(r, sub_layers)? as u8;
-        let min_block = 3 + r.ue_max(3, "log2_min_luma_coding_block_size_minus3")?;
-        let ctb = min_block + r.ue_max(3, "log2_diff_max_min_luma_coding_block_size")?;
+        let bit_depth_luma = 8 + r.ue_max(8, "bit_depth_luma_minus8") as u8;
+        let bit_depth_chroma = 8 + r.ue_max(8, "bit_depth_chroma_minus8") as u8;
+        let log2_max_poc_lsb = 4 + r.ue_max(12, "log2_max_pic_order_cnt_lsb_minus4") as u8;
+        let max_num_reorder = skip_sub_layer_ordering(r, sub_layers) as u8;
+        let min_block = 3 + r.ue_max(3, "log2_min_luma_coding_block_size_minus3");
+        let ctb = min_block + r.ue_max(3, "log2_diff_max_min_luma_coding_block_size");
         if ctb > 6 {
-            return Err(SyntaxError::OutOfRange("coding tree block size"));
+            r.fail(SyntaxError::OutOfRange("coding tree block size"));
         }
         let ctbs = coded_width.div_ceil(1 << ctb) * coded_height.div_ceil(1 << ctb);
         for _ in 0..4 {
-            r.ue_max(4, "transform block size")?;
+            r.ue_max(4, "transform block size");
         }
-        if r.flag()? && r.flag()? {
-            skip_scaling_lists(r)?;
+        if r.flag() && r.flag() {
+            skip_scaling_lists(r);
         }
-        r.flag()?; // amp_enabled_flag
-        let sao = r.flag()?;
-        if r.flag()? {
+        r.flag(); // amp_enabled_flag
+        let sao = r.flag();
+        if r.flag() {
             // PCM: bit depths, block sizes, loop filter
-            r.skip(8)?;
-            r.ue()?;
-            r.ue()?;
-            r.flag()?;
+            r.skip(8);
+            r.ue();
+            r.ue();
+            r.flag();
         }
-        let count = r.ue_max(64, "num_short_term_ref_pic_sets")? as usize;
+        let count = r.ue_max(64, "num_short_term_ref_pic_sets") as usize;
         let mut short_term_rps = Vec::with_capacity(count);
         for _ in 0..count {
-            let set = ShortTermRps::parse(r, &short_term_rps, false)?;
+            let set = ShortTermRps::parse(r, &short_term_rps, false);
             short_term_rps.push(set);
         }
-        let long_term_refs = r.flag()?;
+        let long_term_refs = r.flag();
         let (mut long_term_used, mut long_term_count) = (0, 0);
         if long_term_refs {
-            long_term_count = r.ue_max(32, "num_long_term_ref_pics_sps")? as u8;
+            long_term_count = r.ue_max(32, "num_long_term_ref_pics_sps") as u8;
             for i in 0..long_term_count {
-                r.skip(u32::from(log2_max_poc_lsb))?;
-                long_term_used |= u32::from(r.flag()?) << i;
+                r.skip(u32::from(log2_max_poc_lsb));
+                long_term_used |= u32::from(r.flag()) << i;
             }
         }
-        let temporal_mvp = r.flag()?;
-        r.flag()?; // strong_intra_smoothing_enabled_flag
-        let vui = r.flag()?.then(|| {
-            let mut vui = Vui::default();
-            // Whatever goes wrong in here leaves the size and the slice headers readable.
-            let _ = vui.parse(r);
-            vui
-        });
+        let temporal_mvp = r.flag();
+        r.flag(); // strong_intra_smoothing_enabled_flag
+        let has_vui = r.flag();
+        r.end()?;
+        // whatever goes wrong in here leaves the size and the slice headers readable
+        let vui = has_vui.then(|| Vui::parse(r));
         Ok(Sps {
             vps_id,
             id,
@@ -417,7 +416,7 @@ impl Sps {
     /// parameter set may.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.vui.as_ref()?.timing?;
-        Some(ratio(u64::from(scale), u64::from(units)))
+        ratio(u64::from(scale), u64::from(units))
     }
 
     /// 0 if chroma is absent or coded as luma, else the chroma format.
@@ -435,37 +434,38 @@ impl Vps {
     /// Pictures per second as numerator and denominator, if the set says it.
     pub fn frame_rate(&self) -> Option<(u32, u32)> {
         let (units, scale) = self.timing?;
-        Some(ratio(u64::from(scale), u64::from(units)))
+        ratio(u64::from(scale), u64::from(units))
     }
 }
 
 impl Vui {
-    fn parse(&mut self, r: &mut BitReader<'_>) -> Result<()> {
-        if r.flag()? {
-            self.sample_aspect = sample_aspect(r)?;
+    fn parse(r: &mut BitReader<'_>) -> Vui {
+        let mut vui = Vui::default();
+        if r.flag() {
+            vui.sample_aspect = sample_aspect(r);
         }
-        if r.flag()? {
-            r.flag()?; // overscan_appropriate_flag
+        if r.flag() {
+            r.flag(); // overscan_appropriate_flag
         }
-        if r.flag()? {
-            self.colour = Some(Colour::parse(r)?);
+        if r.flag() {
+            vui.colour = Colour::parse(r);
         }
-        if r.flag()? {
-            r.ue()?; // chroma sample location, top field
-            r.ue()?; // and bottom field
+        if r.flag() {
+            r.ue(); // chroma sample location, top field
+            r.ue(); // and bottom field
         }
-        r.flag()?; // neutral_chroma_indication_flag
-        self.field_sequence = r.flag()?;
-        r.flag()?; // frame_field_info_present_flag
-        if r.flag()? {
+        r.flag(); // neutral_chroma_indication_flag
+        vui.field_sequence = r.flag();
+        r.flag(); // frame_field_info_present_flag
+        if r.flag() {
             for _ in 0..4 {
-                r.ue()?; // default display window: a wish, not cropping
+                r.ue(); // default display window: a wish, not cropping
             }
         }
-        if r.flag()? {
-            let (units, scale) = (r.u(32)?, r.u(32)?);
-            self.timing = (units != 0 && scale != 0).then_some((units, scale));
+        if r.flag() {
+            let (units, scale) = (r.u(32), r.u(32));
+            vui.timing = (units != 0 && scale != 0).then_some((units, scale));
         }
-        Ok(())
+        vui
     }
 }

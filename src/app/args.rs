@@ -482,6 +482,12 @@ mod tests {
             assert_eq!(config[1..3], made);
             assert_eq!(config[3], "homekit.camera.motion=detect,api");
             assert_eq!(config[4..], ["homekit.camera.pin=03145154", "app.state=/p"]);
+            let Ok(Command::Hksv { config }) = of("hksv x --motion continuous --port 51826 --threshold 1.5")
+            else {
+                panic!("hksv")
+            };
+            assert_eq!(config[3], "homekit.camera.motion=continuous");
+            assert_eq!(config[4..], ["homekit.camera.port=51826", "homekit.camera.motion_threshold=1.5"]);
         }
         let probe = |json, seconds, frames, save: Option<&str>| {
             let (config, source) = (vec![], "rtsp://a:b@c/d".into());

@@ -4,7 +4,7 @@
 use super::api::Routes;
 use super::config::Config;
 use super::program::{Program, Service};
-use crate::motion::What;
+use crate::motion::{Want, What};
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json::Writer;
 use crate::net::users::Role;
@@ -19,6 +19,8 @@ type Recorders = Rc<RefCell<Vec<Rc<Recorder>>>>;
 #[derive(Default)]
 pub struct Record {
     recorders: Recorders,
+    /// Their streams are looked at.
+    wants: RefCell<Vec<Want>>,
     program: RefCell<Weak<Program>>,
     ear: RefCell<Option<Task<()>>>,
     routes: RefCell<Option<Routes>>,
@@ -55,6 +57,7 @@ impl Service for Record {
             let recorder = Recorder::start(&program.hall, stream, settings);
             recorder.motion(program.bus.is_on(stream, What::Motion(true)));
             self.recorders.borrow_mut().push(recorder);
+            self.wants.borrow_mut().push(program.bus.want(stream));
         }
         self.routes.replace(Some(serve(program, &self.recorders)));
         let (all, ear) = (self.recorders.clone(), program.bus.listen());
@@ -74,7 +77,7 @@ impl Service for Record {
 
     fn stop(&self) {
         let ended = (self.ear.take(), self.routes.take(), self.recorders.take(), self.program.take());
-        drop(ended);
+        drop((ended, self.wants.take()));
     }
 
     fn is_on(&self) -> bool {

@@ -325,6 +325,10 @@ async fn see(mut reader: Reader, mut watch: Watch<impl FnMut(bool)>) {
 mod tests {
     use super::*;
     use crate::app::config::{World, sources};
+    use crate::net::clock::testing::{pass, stop};
+    use crate::net::executor::LocalExecutor;
+    use crate::stream::Bounds;
+    use futures_lite::future::{block_on, poll_once, yield_now};
 
     /// Where motion in front of the porch comes from with this file.
     fn modes(text: &str) -> Modes {
@@ -355,6 +359,39 @@ mod tests {
         let written = "srtp: {listen: \"\"}\nhomekit: {porch: {motion: detect, device_id: porch}}";
         assert_eq!(modes(written), Modes::only(Input::Detect));
         assert_eq!(modes("homekit: {porch: {motion: api}}"), api);
+    }
+
+    /// Motion that begins twice as often as a hub expects it, because there are two hubs; or never ends.
+    #[test]
+    fn however_many_listen_there_is_one_clock() {
+        let _stopped = stop();
+        let executor = Rc::new(LocalExecutor::new());
+        let hall = Hall::new(executor.clone(), Rc::new(Bounds::usual));
+        let world = World { env: &|_| None, modules: &["homekit", "streams"] };
+        let text = "streams: {porch: }\nhomekit: {porch: {motion: continuous}}";
+        let loaded = sources::load_instead(&["t.yaml".to_owned()], &world, Some(text));
+        let (bus, sentries) = (Rc::new(Bus::default()), Sentries::default());
+        sentries.set(&executor, &hall, &bus, &loaded.config);
+        let ear = bus.listen();
+        let run = |seconds: u64| {
+            let mut heard = Vec::new();
+            for second in 1..=seconds {
+                pass(Duration::from_secs(1));
+                (0..5).for_each(|_| executor.block_on(yield_now()).unwrap());
+                while let Some(event) = block_on(poll_once(ear.next())) {
+                    heard.push((second, event.what.on().unwrap()));
+                }
+            }
+            heard
+        };
+        assert_eq!(run(100), [], "nobody listens");
+        let mut wants: Vec<_> = (0..5).map(|_| bus.want("porch")).collect();
+        (0..5).for_each(|_| executor.block_on(yield_now()).unwrap());
+        assert_eq!(run(63), [(5, true), (30, false), (35, true), (60, false)]);
+        wants.truncate(1);
+        assert_eq!(run(7), [(2, true)], "one that remains is enough");
+        wants.clear();
+        assert_eq!(run(100), [(5, false)], "ten seconds at least");
     }
 
     #[test]

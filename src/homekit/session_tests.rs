@@ -450,6 +450,20 @@ fn a_camera_that_is_off_shows_nothing() {
     assert_eq!(phone.post(&mut home, "/resource", b"{\"resource-type\":\"sound\"}").0, 404);
 }
 
+/// A sensor that stays on in the Home app after recording was forbidden.
+#[test]
+fn who_forbids_recordings_sees_no_motion_that_began_before() {
+    let mut home = Home::new(Shape::FULL);
+    let mut phone = home.owner(1);
+    for on in [1, 0] {
+        home.accessory.motion(true);
+        assert_eq!(phone.put(&mut home, &format!("{{\"aid\":1,\"iid\":81,\"value\":{on}}}")).0, 204);
+        assert_eq!(home.accessory.value(113), Some(&Value::Bool(on == 1)));
+    }
+    home.accessory.motion(true);
+    assert_eq!(home.accessory.value(113), Some(&Value::Bool(true)), "what begins later is told");
+}
+
 #[test]
 fn a_removed_controller_is_out_at_once_but_has_its_answer() {
     let mut home = Home::new(Shape::FULL);

@@ -451,7 +451,7 @@ mod tests {
         let mut rng = Rng::new(11);
         for _ in 0..2000 {
             let numbers: Vec<(usize, u32)> = (0..rng.below(30))
-                .map(|_| (rng.below(36), (rng.next() as u32).checked_shr(rng.below(40) as u32).unwrap_or(0)))
+                .map(|_| (rng.below(36), rng.next().checked_shr(rng.below(40) as u32).unwrap_or(0)))
                 .collect();
             let mut out = vec![];
             let mut w = BitWriter::nal(&mut out);

@@ -5,7 +5,8 @@
 use crate::net::clock::Civil;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Films that are looked at; more are not shown, and not removed.
 const MOST: usize = 100_000;
@@ -17,6 +18,26 @@ pub struct Folder {
     pub path: PathBuf,
     /// Bytes of all films together.
     pub budget: u64,
+    /// The card that it was on before.
+    pub card: Option<Card>,
+}
+
+/// Which disk a folder is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Card {
+    own: u64,
+    /// The one that it is mounted on, if there is another.
+    under: Option<u64>,
+}
+
+impl Card {
+    /// The one that the path is on, or would be.
+    fn of(path: &Path) -> Option<Card> {
+        let path = std::path::absolute(path).ok()?;
+        let mut disks = path.ancestors().filter_map(|above| Some(fs::metadata(above).ok()?.dev()));
+        let own = disks.next()?;
+        Some(Card { own, under: disks.find(|disk| *disk != own) })
+    }
 }
 
 /// A film.
@@ -75,7 +96,14 @@ impl Folder {
     }
 
     /// Begins a film.
-    pub fn begin(self, name: &str) -> io::Result<Reel> {
+    pub fn begin(mut self, name: &str) -> io::Result<Reel> {
+        let now = Card::of(&self.path);
+        let before = self.card.filter(|card| now.is_some_and(|now| now.own != card.own));
+        if before.is_some_and(|card| card.under == now.map(|now| now.own)) {
+            // what it was mounted on has other things to keep
+            return Err(io::Error::other("its card is gone"));
+        }
+        self.card = now;
         fs::create_dir_all(&self.path)?;
         let films = self.films()?;
         let total = films.iter().map(|f| f.bytes).sum();
@@ -103,6 +131,11 @@ impl Reel {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The card that it is on.
+    pub fn card(&self) -> Option<Card> {
+        self.folder.card
     }
 
     /// Removes the oldest one; false if there is none.
@@ -148,6 +181,9 @@ impl Reel {
 
     /// Forgets what is no whole segment.
     pub fn cut(&mut self) -> io::Result<()> {
+        if self.whole == 0 {
+            return fs::remove_file(self.folder.path.join(&self.name));
+        }
         self.file.set_len(self.whole)?;
         self.file.sync_data()
     }
@@ -160,7 +196,7 @@ mod tests {
     fn folder(name: &str, budget: u64) -> Folder {
         let path = std::env::temp_dir().join(format!("streamd-record-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        Folder { path, budget }
+        Folder { path, budget, card: None }
     }
 
     #[test]
@@ -176,6 +212,38 @@ mod tests {
         ] {
             assert!(!is_name(text), "{text}");
         }
+    }
+
+    /// A card that was pulled leaves the folder that it was mounted on, which is often the system's flash: a
+    /// camera that fills it does not start again.
+    #[test]
+    fn nothing_is_written_where_a_card_was() {
+        let mut at = folder("card", 1000);
+        let place = at.path.join("mounted");
+        let card = Path::new("/dev/shm").join(at.path.file_name().unwrap());
+        fs::create_dir_all(&card).unwrap();
+        fs::create_dir_all(&at.path).unwrap();
+        at.path = place.clone();
+        let disk = |path: &Path| Card::of(path).unwrap();
+        if disk(&card).own != disk(&place).own {
+            std::os::unix::fs::symlink(&card, &place).unwrap();
+            let reel = at.clone().begin(&name(1)).unwrap();
+            // as if it were mounted there
+            let under = Some(disk(place.parent().unwrap()).own);
+            at.card = Some(Card { under, ..reel.card().unwrap() });
+            fs::remove_file(&place).unwrap();
+            let told = at.clone().begin(&name(2_000_000_000)).unwrap_err().to_string();
+            assert_eq!((told.as_str(), place.exists()), ("its card is gone", false));
+            fs::create_dir(&place).unwrap();
+            assert!(
+                at.clone().begin(&name(2_000_000_000)).is_err() && fs::read_dir(&place).unwrap().count() == 0
+            );
+            fs::remove_dir(&place).unwrap();
+            std::os::unix::fs::symlink(&card, &place).unwrap();
+            assert!(at.clone().begin(&name(3_000_000_000)).is_ok());
+        }
+        fs::remove_dir_all(&card).unwrap();
+        fs::remove_dir_all(place.parent().unwrap()).unwrap();
     }
 
     #[test]
@@ -200,6 +268,10 @@ mod tests {
         assert!(at.open("../x").is_err() && at.open(&name(1)).is_err());
         assert_eq!(at.open(&name(9_000_000_000)).unwrap().1, 600);
         assert!(at.clone().begin(&name(9_000_000_000)).is_err(), "none is written over");
+        // nor does one stay that holds nothing
+        let mut reel = at.clone().begin(&name(10_000_000_000)).unwrap();
+        assert!(reel.write(&[0; 1001], true).is_err());
+        assert_eq!(at.films().unwrap(), []);
         fs::remove_dir_all(&at.path).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use crate::net::reactor::Timer;
 use crate::net::worker::Worker;
 use crate::stream::{Clip, Cut, Hall, Join, KEY_AGE, Keep, Peer, Reader, Stream, Track, Wish, backoff, bump};
 use async_task::Task;
-use folder::Folder;
+use folder::{Card, Folder};
 use futures_lite::future::or;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -65,6 +65,8 @@ pub struct Recorder {
     moving: Cell<bool>,
     /// When motion last ended.
     ended: Cell<Time>,
+    /// Where the last film was.
+    card: Cell<Option<Card>>,
     waker: RefCell<Option<Waker>>,
     trouble: RefCell<Option<String>>,
     stats: Cell<Stats>,
@@ -80,6 +82,7 @@ impl Recorder {
             settings,
             moving: Cell::new(false),
             ended: Cell::new(Time::ZERO),
+            card: Cell::new(None),
             waker: RefCell::new(None),
             trouble: RefCell::new(None),
             stats: Cell::default(),
@@ -118,7 +121,8 @@ impl Recorder {
 
     /// Where its films are.
     pub fn folder(&self) -> Folder {
-        Folder { path: self.settings.folder.clone(), budget: self.settings.budget }
+        let Settings { folder, budget, .. } = &self.settings;
+        Folder { path: folder.clone(), budget: *budget, card: self.card.get() }
     }
 
     fn count(&self, change: impl FnOnce(&mut Stats)) {
@@ -261,6 +265,7 @@ async fn film(own: &Rc<Recorder>, held: &Held) -> io::Result<()> {
     let name = folder::name(clock::wall().unwrap_or(begun.nanos()).saturating_sub(age));
     let folder = own.folder();
     let mut reel = work(&slow, move || folder.begin(&name)).await?;
+    own.card.set(reel.card());
     log::info!(target: "record", "{}: {} begins", own.stream, reel.name());
     own.count(|s| s.films += 1);
     own.trouble.take();

@@ -37,6 +37,9 @@ pub struct Pipe {
     rate: u32,
     delay: u32,
     clock: Option<(Time, u64)>,
+    /// When the last frame was, and how long after the one before it.
+    last: Option<(Time, Duration)>,
+    gap: bool,
     volume: u8,
 }
 
@@ -51,7 +54,24 @@ impl Pipe {
         let convert = Convert::new(from, to)?;
         let codec = convert.codec();
         let (heavy, rate, delay) = (convert.is_heavy(), convert.rate(), convert.delay());
-        Ok((Pipe { convert: Some(convert), heavy, rate, delay, clock: None, volume: 100 }, codec))
+        Ok((
+            Pipe {
+                convert: Some(convert),
+                heavy,
+                rate,
+                delay,
+                clock: None,
+                last: None,
+                gap: false,
+                volume: 100,
+            },
+            codec,
+        ))
+    }
+
+    /// Sound is missing before the next frame: what follows keeps its time.
+    pub fn skipped(&mut self) {
+        self.gap = true;
     }
 
     /// Converts one frame and gives each result with its time; false if something was lost.
@@ -63,12 +83,16 @@ impl Pipe {
         sink: &mut dyn FnMut(Time, &[u8]),
     ) -> bool {
         let Some(mut convert) = self.convert.take() else { return false };
+        let before = self.last;
         self.settle(time);
         convert.set_volume(self.volume);
         if !self.heavy {
             let (clock, rate) = (&mut self.clock, self.rate);
             let done = convert.push(data, &mut |bytes, samples| give(clock, rate, samples, bytes, sink));
             self.convert = Some(convert);
+            if done.is_err() {
+                (self.last, self.gap) = (before, true);
+            }
             return done.is_ok();
         }
         let data = data.to_vec();
@@ -84,6 +108,9 @@ impl Pipe {
                 for (bytes, samples) in packets {
                     give(&mut self.clock, self.rate, samples, &bytes, sink);
                 }
+                if !done {
+                    (self.last, self.gap) = (before, true);
+                }
                 done
             }
             // the encoder went with the job; the next frame needs a new one
@@ -97,6 +124,20 @@ impl Pipe {
     }
 
     fn settle(&mut self, time: Time) {
+        if let Some((last, usual)) = self.last {
+            let step = time.since(last);
+            if std::mem::take(&mut self.gap) {
+                // samples that wait in the converter are from before it
+                let missing = step.saturating_sub(usual);
+                let clock = self.clock.filter(|_| !usual.is_zero());
+                self.clock = clock.map(|(start, samples)| (start + missing, samples));
+                self.last = Some((time, usual));
+            } else {
+                self.last = Some((time, step));
+            }
+        } else {
+            self.last = Some((time, Duration::ZERO));
+        }
         let time = time.before(Time::from_ticks(u64::from(self.delay), self.rate).since(Time::ZERO));
         let expected =
             self.clock.map(|(start, samples)| start + Time::from_ticks(samples, self.rate).since(Time::ZERO));
@@ -161,6 +202,7 @@ async fn run(mut reader: Reader, mut pipe: Pipe, mut inlet: Inlet, wanted: Codec
                 let Some((time, gap, data)) = frame else { continue };
                 if gap {
                     inlet.skipped();
+                    pipe.skipped();
                 }
                 let mut sink = |time, bytes: &[u8]| {
                     inlet.push(time, true, bytes);
@@ -185,4 +227,47 @@ async fn run(mut reader: Reader, mut pipe: Pipe, mut inlet: Inlet, wanted: Codec
         }
     };
     inlet.track().close(why);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::CodecId;
+    use crate::net::reactor::block_on;
+
+    /// Who hears a clip hears each word when it is spoken, however much the network has lost before.
+    #[test]
+    fn what_follows_lost_sound_keeps_its_time() {
+        let worker = Worker::new("media", 2, 1 << 18);
+        let from = Codec::audio(CodecId::L16, 16_000, 1);
+        #[cfg(feature = "aac")]
+        let wanted = [Codec::audio(CodecId::Pcma, 8000, 1), Codec::audio(CodecId::Aac, 32_000, 1)];
+        #[cfg(not(feature = "aac"))]
+        let wanted = [Codec::audio(CodecId::Pcma, 8000, 1)];
+        for to in wanted {
+            let (mut pipe, _) = Pipe::new(&from, &to).unwrap();
+            let at = |place: u64| Time::from_nanos(5_000_000_000 + place * 20_000_000);
+            let mut out: Vec<Time> = Vec::new();
+            // two seconds are missing, later sixty milliseconds, later twenty
+            for place in (0..100).chain(200..300).chain(303..400).chain(401..500) {
+                if [200, 303, 401].contains(&place) {
+                    pipe.skipped();
+                }
+                let mut sink = |time, _: &[u8]| out.push(time);
+                assert!(block_on(pipe.push(&worker, at(place), &[0; 640], &mut sink)));
+            }
+            // as it would be had nothing been lost: the same distance from the last one put in
+            let (mut whole, mut usual) = (Pipe::new(&from, &to).unwrap().0, Vec::new());
+            for place in 0..500 {
+                let mut sink = |time, _: &[u8]| usual.push(time);
+                assert!(block_on(whole.push(&worker, at(place), &[0; 640], &mut sink)));
+            }
+            let off = |all: &[Time]| at(499).since(*all.last().unwrap());
+            let frame = Time::from_ticks(1024, 32_000).since(Time::ZERO);
+            assert!(off(&out).abs_diff(off(&usual)) <= frame, "{to}: {:?} {:?}", off(&out), off(&usual));
+            let steps = out.windows(2).map(|pair| pair[1].since(pair[0]));
+            let longest = steps.clone().max().unwrap();
+            assert!(longest >= Duration::from_secs(2) && steps.min().unwrap() > Duration::ZERO);
+        }
+    }
 }

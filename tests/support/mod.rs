@@ -343,7 +343,8 @@ pub fn restart_script(it: &Streamd) -> String {
     format!(
         "old=$(cat '{4}' 2>/dev/null || echo {0})\n\
          kill -9 $old\n\
-         until ! [ -e /proc/$old ] || grep -q '^State:.Z' /proc/$old/status; do sleep 0.05; done\n\
+         until ! [ -e /proc/$old ] || \
+             grep -q '^State:.Z' /proc/$old/status && [ $(ls /proc/$old/task | wc -l) = 1 ]; do sleep 0.05; done\n\
          (exec '{1}' -c '{2}' </dev/null >/dev/null 2>>'{3}') & echo $! >'{4}'",
         it.pid(),
         program(),

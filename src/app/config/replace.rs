@@ -260,31 +260,80 @@ fn mask_lines(text: &str) -> String {
     out
 }
 
-/// Puts the secrets of the `old` text back where the `posted` one holds `***`.
+/// Puts the secrets of the `old` text back where the `posted` one holds `***`. Where what is shown of the old
+/// text would not become the old text again, stars are refused: something would be lost with them.
 pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rejected> {
     if !posted.contains(MASK) {
         return Ok(posted.to_owned());
     }
-    let name: Rc<str> = Rc::from("configuration");
-    let new = expand(&name, posted.to_owned(), lookup);
-    let new_root = yaml_read::parse(&new).map_err(Rejected::Broken)?.root;
-    let old_text = expand(&name, old.to_owned(), lookup);
-    let old_root = yaml_read::parse(&old_text).map_or_else(|_| Node::null(), |document| document.root);
-    let known = all_leaves(&old_root);
-    let comments: Vec<(String, &str)> = old
-        .lines()
-        .filter(|line| line.trim_start().starts_with('#'))
+    let tree = |text: &str| {
+        yaml_read::parse(&expand(&Rc::from("configuration"), text.to_owned(), lookup)).map(|d| d.root)
+    };
+    let (new_root, shown) = (tree(posted).map_err(Rejected::Broken)?, mask(old, lookup));
+    let (mut missing, mut ignored) = (Vec::new(), Vec::new());
+    let old_root = tree(old);
+    let back = tree(&shown).and_then(|root| match &old_root {
+        Ok(old_root) => tree(&restored(&shown, &root, old, old_root, &mut ignored)),
+        Err(_) => Ok(Node::null()),
+    });
+    let (back, lost) = (back.unwrap_or_else(|_| Node::null()), old_root.is_err() && shown != old);
+    let old_root = old_root.unwrap_or_else(|_| Node::null());
+    let out = restored(posted, &new_root, old, &old_root, &mut missing);
+    if missing.is_empty() && (lost || !yaml::same(&old_root, &back)) {
+        let wrong = |key: &str, value| !back.get(key).is_some_and(|back| yaml::same(back, value));
+        let mut all = true;
+        for entry in old_root.entries().iter().filter(|entry| wrong(&entry.key, &entry.value)) {
+            all = false;
+            if new_root.get(&entry.key).map_or(back.get(&entry.key).is_none(), is_starred) {
+                missing.push(entry.key.clone());
+            }
+        }
+        if all {
+            missing.push("configuration".to_owned());
+        }
+    }
+    if missing.is_empty() { Ok(out) } else { Err(Rejected::Masked(missing)) }
+}
+
+/// Whether there are stars anywhere in it.
+fn is_starred(node: &Node) -> bool {
+    node.text().is_some_and(|text| text.contains(MASK))
+        || node.items().iter().any(is_starred)
+        || node.entries().iter().any(|entry| entry.key.contains(MASK) || is_starred(&entry.value))
+}
+
+/// What stands between the values.
+fn gaps<'a>(text: &'a str, leaves: &[Leaf<'_>]) -> Vec<&'a str> {
+    let (mut out, mut done) = (Vec::new(), 0);
+    for leaf in leaves {
+        let (start, raw) = body(text, leaf.node);
+        if start >= done {
+            out.push(text.get(done..start).unwrap_or(""));
+            done = start + raw.len();
+        }
+    }
+    out.push(text.get(done..).unwrap_or(""));
+    out
+}
+
+/// The `posted` text with the secrets of the `old` one; what has stars and nothing that they could stand for
+/// is named in `missing`.
+fn restored(posted: &str, new_root: &Node, old: &str, old_root: &Node, missing: &mut Vec<String>) -> String {
+    let known = all_leaves(old_root);
+    let comments: Vec<(String, &str)> = gaps(old, &known)
+        .into_iter()
+        .flat_map(str::lines)
+        .filter(|line| line.contains('#'))
         .map(|line| (mask_lines(line), line))
         .collect();
     let mut out = String::with_capacity(posted.len());
-    let mut missing = Vec::new();
     let mut done = 0;
-    for leaf in all_leaves(&new_root) {
+    for leaf in all_leaves(new_root) {
         let (start, raw) = body(posted, leaf.node);
         if start < done {
             continue;
         }
-        restore_comments(posted.get(done..start).unwrap_or(""), &comments, &mut out);
+        restore_comments(posted.get(done..start).unwrap_or(""), &comments, &mut out, missing);
         done = start + raw.len();
         let text = leaf.node.text().unwrap_or("");
         if !text.contains(MASK) {
@@ -307,23 +356,11 @@ pub fn unmask(posted: &str, old: &str, lookup: Lookup<'_>) -> Result<String, Rej
             }
         }
     }
-    restore_comments(posted.get(done..).unwrap_or(""), &comments, &mut out);
-    masked_keys(&new_root, old, &mut missing);
-    if missing.is_empty() { Ok(out) } else { Err(Rejected::Masked(missing)) }
+    restore_comments(posted.get(done..).unwrap_or(""), &comments, &mut out, missing);
+    out
 }
 
-/// An address that stands as a key is shown masked too; nothing says which it was.
-fn masked_keys(node: &Node, old: &str, missing: &mut Vec<String>) {
-    for entry in node.entries() {
-        if entry.key.contains(MASK) && !old.contains(&entry.key) && missing.len() < MAX_MISSING {
-            missing.push(entry.key.clone());
-        }
-        masked_keys(&entry.value, old, missing);
-    }
-    node.items().iter().for_each(|item| masked_keys(item, old, missing));
-}
-
-fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String) {
+fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String, missing: &mut Vec<String>) {
     for line in gap.split_inclusive('\n') {
         let bare = line.trim_end_matches(['\n', '\r']);
         match comments.iter().find(|(masked, _)| bare.contains(MASK) && masked == bare) {
@@ -331,7 +368,13 @@ fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String) {
                 out.push_str(original);
                 out.push_str(line.get(bare.len()..).unwrap_or(""));
             }
-            None => out.push_str(line),
+            None => {
+                out.push_str(line);
+                let filled = bare.replace(MASK, "x");
+                if filled != bare && mask_lines(&filled) != filled && missing.len() < MAX_MISSING {
+                    missing.push(bare.trim().to_owned());
+                }
+            }
         }
     }
 }

@@ -228,6 +228,9 @@ async fn listen(options: Options, mut pipe: Pipe, worker: &Worker, mut inlet: In
         if next != place + 1 || !done {
             inlet.skipped();
         }
+        if next != place + 1 {
+            pipe.skipped();
+        }
         place = next;
     }
 }

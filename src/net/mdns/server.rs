@@ -337,6 +337,7 @@ impl Inner {
                 Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {}
                 Err(_) if packet.to.is_some() || failed == Some(packet.link) => {}
                 Err(e) => {
+                    // nix's own words for it would be a second table of them: 10 KB
                     log::debug!(target: "mdns", "interface {}: {}", packet.link.index, io::Error::from(e));
                     failed = Some(packet.link);
                     session.link_failed(now, packet.link);

@@ -377,3 +377,47 @@ fn an_address_as_a_key_is_not_written_back_masked() {
     assert!(matches!(unmask(&shown, text, &environment), Err(Rejected::Masked(_))));
     assert_eq!(unmask(text, text, &environment).unwrap(), text);
 }
+
+/// What looks like a secret and is none is not lost: where what is shown does not come back whole, stars are
+/// refused; where it does, everything else can be changed.
+#[test]
+fn nothing_is_lost_that_only_looked_like_a_secret() {
+    let nonsense = "users:\n  - nam :e passwordws :ordfis ${x:csword: o\n";
+    for text in [
+        nonsense,
+        "- nam :e passwordws :ordf:csword: o\n",
+        "nam :e passwordws :ordf:csword: o\n",
+        "api: [a, token :b: c]\n",
+        "log:\n\tpassword: hunter2\n",
+    ] {
+        let shown = mask(text, &environment);
+        assert!(shown.contains("***"), "{shown}");
+        for posted in [shown.clone(), shown + "x: 1\n"] {
+            match unmask(&posted, text, &environment) {
+                Err(Rejected::Masked(_) | Rejected::Broken(_)) => {}
+                other => panic!("{text} was shown as {posted}, came back as {other:?}"),
+            }
+        }
+    }
+    // whoever writes out what it was may keep his other secrets
+    let old = format!("{nonsense}api: {{password: trout}}\n");
+    let posted = "users:\n- {name: anna, password: pike}\napi: {password: \"***\"}\n";
+    let back = unmask(posted, &old, &environment).unwrap_or_else(|e| panic!("{e}"));
+    assert!(back.contains("api: {password: \"trout\"}") || back.contains("api: {password: trout}"), "{back}");
+    let told = unmask(&posted.replace("pike", "\"***\""), &old, &environment).unwrap_err().to_string();
+    assert!(told.contains("users.anna.password: *** stands where"), "{told}");
+}
+
+/// What was commented out is still there when it is needed again.
+#[test]
+fn secrets_in_comments_come_back() {
+    let old = "# *** cameras ***\nstreams:\n  # b: rtsp://u:two@h2/x\n  a: rtsp://u:one@h1/x # was rtsp://u:old@h1/x\n# password: eel\n";
+    let shown = mask(old, &|_| None);
+    assert!(!["one", "two", "old@", "eel"].iter().any(|secret| shown.contains(secret)), "{shown}");
+    assert_eq!(unmask(&shown, old, &|_| None).unwrap_or_else(|e| panic!("{e}")), old);
+    let moved = shown.replace("h1/x #", "h1/y #") + "# *** more ***\n";
+    let back = unmask(&moved, old, &|_| None).unwrap_or_else(|e| panic!("{e}"));
+    assert!(back.contains("a: rtsp://u:one@h1/y # was rtsp://u:old@h1/x\n"), "{back}");
+    let told = unmask(&shown.replace("# was", "# has been"), old, &|_| None).unwrap_err().to_string();
+    assert!(told.starts_with("# has been rtsp://***@h1/x: ***"), "{told}");
+}

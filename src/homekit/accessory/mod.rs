@@ -2,6 +2,13 @@
 //! them does. Sessions share it; the camera behind it is a trait.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod members;
+mod places;
+mod value;
+
+pub use members::Member;
+pub use value::{Status, Value};
+
 use super::camera::{self, Command, Endpoints, NoEndpoint, Selected, Size, Source};
 use super::crypto::{Key, sha512};
 use super::database::{Characteristic, Format, Shape, iid, kind, may};
@@ -9,80 +16,17 @@ use super::pairing::book::{Book, Pairing};
 use super::pairing::setup::Setup;
 use super::payload;
 use crate::net::{base64, json};
+use places::Place;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Changes that slow sessions may still have to be told; the oldest are forgotten.
 const MOST_CHANGES: usize = 64;
-/// A viewer that set up and does not start makes place for another.
-const SETUP_TIME: Duration = Duration::from_secs(30);
 /// What a hub has chosen.
 const SELECTION: u16 = iid::RECORDING + 5;
 /// Where the book keeps what the source's pictures are.
 const SOURCE: u16 = 0xfff1;
-/// Bytes of a written TLV at most.
-const LONGEST_TLV: usize = 1024;
-
-/// HomeKit's status of one characteristic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-#[repr(i32)]
-pub enum Status {
-    Done = 0,
-    Privileges = -70401,
-    Unreachable = -70402,
-    Busy = -70403,
-    ReadOnly = -70404,
-    WriteOnly = -70405,
-    NoEvents = -70406,
-    Resources = -70407,
-    Timeout = -70408,
-    Missing = -70409,
-    Invalid = -70410,
-    Authorization = -70411,
-    NotNow = -70412,
-}
-
-/// A characteristic's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Value {
-    Null,
-    Bool(bool),
-    Int(u8),
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-impl Value {
-    /// Into a document.
-    pub fn write(&self, out: &mut json::Writer) {
-        match self {
-            Value::Null => out.null(),
-            Value::Bool(b) => out.bool(*b),
-            Value::Int(n) => out.uint(u64::from(*n)),
-            Value::Text(text) => out.string(text),
-            Value::Bytes(bytes) => out.string(&base64::encode(bytes)),
-        };
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Value::Null => Vec::new(),
-            Value::Bool(b) => vec![u8::from(*b)],
-            Value::Int(n) => vec![*n],
-            Value::Text(text) => text.clone().into_bytes(),
-            Value::Bytes(bytes) => bytes.clone(),
-        }
-    }
-
-    /// Whether it is a number or a truth that is not zero.
-    pub fn is_on(&self) -> bool {
-        matches!(self, Value::Bool(true) | Value::Int(1..))
-    }
-}
-
 /// What the board or the configuration says of the camera. Texts of at most 64 bytes.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -182,23 +126,6 @@ pub struct Change {
     pub now: bool,
 }
 
-#[derive(Clone, Default)]
-struct Place {
-    taken: Option<Taken>,
-    answer: Vec<u8>,
-    /// The last one that was told to come later, and what it was told.
-    busy: Option<(u32, Vec<u8>)>,
-    selected: Vec<u8>,
-}
-
-#[derive(Clone, Copy)]
-struct Taken {
-    connection: u32,
-    session: [u8; 16],
-    since: Instant,
-    started: bool,
-}
-
 /// Who reads or writes.
 pub struct Caller<'a> {
     /// The connection.
@@ -217,31 +144,6 @@ pub struct Caller<'a> {
 
 /// The number of an accessory that is met by itself, and of a bridge.
 pub const AID: u32 = 1;
-
-/// An accessory behind a bridge: its controllers are the bridge's, all else is its own.
-pub struct Member {
-    /// Its number, which is never another's.
-    pub aid: u32,
-    /// The accessory; nobody is ever paired with its own book.
-    pub accessory: Accessory,
-    /// What stands behind it.
-    pub camera: Box<dyn Camera>,
-}
-
-impl Member {
-    fn next(&mut self) -> Option<Change> {
-        let change = self.accessory.changes.pop_front()?;
-        self.accessory.first_change += 1;
-        Some(change)
-    }
-
-    /// The number for an accessory of that name: the same at every start, whatever else is there.
-    pub fn number(name: &str) -> u32 {
-        let bytes = sha512(&[name.as_bytes()]).first_chunk().copied().unwrap_or_default();
-        // readable as a number by everybody, and not the bridge's
-        (u32::from_le_bytes(bytes) >> 2).saturating_add(AID + 1)
-    }
-}
 
 /// An accessory.
 pub struct Accessory {
@@ -278,7 +180,7 @@ impl Accessory {
     pub fn bridge(settings: Settings, mut book: Book, mut members: Vec<Member>) -> Accessory {
         members.sort_by_key(|m| m.aid);
         members.dedup_by_key(|m| m.aid);
-        let mark = mark(&settings, &members);
+        let mark = members::mark(&settings, &members);
         let mut offer = Vec::new();
         for size in &settings.sizes {
             offer.extend_from_slice(&size.width.to_le_bytes());
@@ -314,70 +216,6 @@ impl Accessory {
         accessory
     }
 
-    /// Every value as it begins, or as it was kept.
-    fn reset_values(&mut self) {
-        let shape = self.settings.shape;
-        self.values = shape
-            .services()
-            .flat_map(|s| shape.of(s))
-            .filter_map(|c| Some((c.iid, self.kept(c).or_else(|| self.first_value(c))?)))
-            .collect();
-        self.follow_camera_active();
-    }
-
-    fn kept(&self, c: &Characteristic) -> Option<Value> {
-        let bytes = self.book.value(c.iid).filter(|_| c.may & may::KEEP != 0)?;
-        match (c.format, bytes) {
-            (Format::Bool, [b]) => Some(Value::Bool(*b != 0)),
-            (Format::Uint8(most), [n]) if *n <= most => Some(Value::Int(*n)),
-            (Format::Tlv8, bytes) => Some(Value::Bytes(bytes.to_vec())),
-            _ => None,
-        }
-    }
-
-    fn first_value(&self, c: &Characteristic) -> Option<Value> {
-        let s = &self.settings;
-        let text = |text: &str| {
-            let end = text.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|&end| end <= 64).last();
-            Some(Value::Text(text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()))
-        };
-        let bytes = |bytes| Some(Value::Bytes(bytes));
-        match c.kind {
-            kind::MANUFACTURER => text(&s.manufacturer),
-            kind::MODEL => text(&s.model),
-            kind::NAME => text(&s.name),
-            kind::SERIAL => text(&s.serial),
-            kind::FIRMWARE => text(&s.firmware),
-            kind::HARDWARE => text(s.hardware.as_deref().unwrap_or("1.0")),
-            kind::VERSION if c.iid > iid::DATA_STREAM => text("1.0"),
-            kind::VERSION => text("1.1.0"),
-            kind::SUPPORTED_VIDEO => bytes(camera::supported_video(&s.sizes)),
-            kind::SUPPORTED_AUDIO => bytes(camera::supported_audio()),
-            kind::SUPPORTED_RTP => bytes(camera::supported_rtp()),
-            kind::STREAMING_STATUS => bytes(camera::streaming_status(false)),
-            kind::SUPPORTED_DATA_STREAM => bytes(camera::supported_data_stream()),
-            kind::SETUP_DATA_STREAM => bytes(Vec::new()),
-            kind::SUPPORTED_RECORDING => {
-                bytes(camera::supported_recording(s.prebuffer_ms, 4000, s.shape.doorbell))
-            }
-            kind::SUPPORTED_RECORDING_VIDEO => {
-                bytes(camera::supported_recording_video(self.is_upright(), self.source))
-            }
-            kind::SUPPORTED_RECORDING_AUDIO => bytes(camera::supported_recording_audio()),
-            // Nothing was selected: that has no value.
-            kind::SELECTED_RECORDING | kind::IDENTIFY => None,
-            kind::SWITCH_EVENT => Some(Value::Null),
-            kind::ACTIVE => Some(Value::Int(u8::from(c.iid < iid::RECORDING))),
-            kind::CAMERA_ACTIVE | kind::EVENT_SNAPSHOTS | kind::PERIODIC_SNAPSHOTS => Some(Value::Int(1)),
-            kind::THIRD_PARTY_ACTIVE => Some(Value::Int(1)),
-            kind::INDICATOR | kind::NIGHT_VISION => Some(Value::Bool(true)),
-            kind::VOLUME => Some(Value::Int(100)),
-            _ if c.format == Format::Bool => Some(Value::Bool(false)),
-            _ if matches!(c.format, Format::Uint8(_)) => Some(Value::Int(0)),
-            _ => None,
-        }
-    }
-
     /// What the advertisement says: paired or not, the number of the table.
     pub fn advertisement(&self) -> Vec<(&'static str, String)> {
         let identity = &self.book.identity;
@@ -397,44 +235,6 @@ impl Accessory {
     /// Whether a book, its own or one behind it, has changed since it was last asked for.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved || self.members.iter().any(|m| m.accessory.unsaved)
-    }
-
-    /// Those behind it.
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// The accessory of that number: itself, or one behind it.
-    pub fn at(&self, aid: u32) -> Option<&Accessory> {
-        match aid {
-            AID => Some(self),
-            aid => self.members.iter().find(|m| m.aid == aid).map(|m| &m.accessory),
-        }
-    }
-
-    /// The same, with what stands behind it; `camera` is what stands behind this one.
-    pub fn at_mut<'a>(
-        &'a mut self,
-        aid: u32,
-        camera: &'a mut dyn Camera,
-    ) -> Option<(&'a mut Accessory, &'a mut dyn Camera)> {
-        match aid {
-            AID => Some((self, camera)),
-            aid => {
-                let member = self.members.iter_mut().find(|m| m.aid == aid)?;
-                Some((&mut member.accessory, &mut *member.camera))
-            }
-        }
-    }
-
-    /// What has changed behind it is told as its own.
-    pub fn gather(&mut self) {
-        for member in 0..self.members.len() {
-            while let Some(mut change) = self.members.get_mut(member).and_then(Member::next) {
-                change.aid = self.members.get(member).map_or(AID, |m| m.aid);
-                self.push(change);
-            }
-        }
     }
 
     /// It is to be asked for again: what was asked for could not be kept, or is new.
@@ -470,15 +270,6 @@ impl Accessory {
             for c in shape.services().flat_map(|s| shape.of(s)).filter(|c| c.may & may::KEEP != 0) {
                 // what was selected is so no more
                 camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
-            }
-        }
-    }
-
-    /// It is on flash that nobody is paired: those behind it forget what was set too.
-    pub(super) fn empty_members(&mut self) {
-        if !self.book.is_paired() {
-            for Member { accessory, camera, .. } in &mut self.members {
-                accessory.forget_all(&mut **camera);
             }
         }
     }
@@ -650,7 +441,7 @@ impl Accessory {
         if c.may & may::TIMED != 0 && !caller.timed {
             return Err(Status::Invalid);
         }
-        let value = parse(c, value).ok_or(Status::Invalid)?;
+        let value = value::parse(c, value).ok_or(Status::Invalid)?;
         match (c.kind, &value) {
             (kind::IDENTIFY, _) => {
                 if value.is_on() {
@@ -677,6 +468,10 @@ impl Accessory {
         if c.kind == kind::CAMERA_ACTIVE {
             self.follow_camera_active();
         }
+        if c.iid == iid::RECORDING + 1 && !value.is_on() {
+            // hubs would show it for as long as nobody records
+            self.motion(false);
+        }
         for place in 0..self.places.len() {
             if self.refused(place).is_err() {
                 self.free(place, camera);
@@ -694,126 +489,6 @@ impl Accessory {
         self.put(iid::MOTION + 2, Value::Bool(on), None);
         if !on {
             self.put(iid::MOTION + 1, Value::Bool(false), None);
-        }
-    }
-
-    /// Whether live view is off there.
-    fn refused(&self, place: usize) -> Result<(), Status> {
-        let active = iid::LIVE.get(place).is_some_and(|from| self.is_on(from + 7));
-        if active && !self.disabled && self.is_on(iid::OPERATING + 1) { Ok(()) } else { Err(Status::NotNow) }
-    }
-
-    fn set_up(
-        &mut self,
-        c: &Characteristic,
-        bytes: &[u8],
-        caller: &Caller<'_>,
-        camera: &mut dyn Camera,
-    ) -> Result<Option<Value>, Status> {
-        let place = iid::LIVE.iter().position(|&from| c.iid == from + 5).ok_or(Status::Missing)?;
-        self.refused(place)?;
-        let theirs = Endpoints::parse(bytes).ok_or(Status::Invalid)?;
-        self.tidy(caller.now, camera);
-        let taken = self.places.get(place).and_then(|p| p.taken);
-        let answered = |answer: &Vec<u8>| Ok(Some(Value::Bytes(answer.clone())));
-        if taken.is_some_and(|t| t.started || t.connection != caller.connection) {
-            // Told to the one who asks; the viewer's own answer stays for the viewer.
-            let busy = camera::no_endpoint(Some(&theirs.session), NoEndpoint::Busy);
-            if let Some(slot) = self.places.get_mut(place) {
-                slot.busy = Some((caller.connection, busy.clone()));
-            }
-            return answered(&busy);
-        }
-        if taken.is_some() {
-            self.free(place, camera);
-        }
-        let viewer = Viewer { place, connection: caller.connection };
-        let (answer, ok) = match camera.live_setup(viewer, &theirs, caller.local) {
-            Ok((ours, [video, audio])) => (ours.answer(video, audio), true),
-            Err(why) => (camera::no_endpoint(Some(&theirs.session), why), false),
-        };
-        if let Some(slot) = self.places.get_mut(place) {
-            slot.answer.clone_from(&answer);
-            slot.busy = None;
-            slot.taken = ok.then_some(Taken {
-                connection: caller.connection,
-                session: theirs.session,
-                since: caller.now,
-                started: false,
-            });
-        }
-        self.tell_place(place);
-        answered(&answer)
-    }
-
-    fn select(
-        &mut self,
-        c: &Characteristic,
-        bytes: &[u8],
-        caller: &Caller<'_>,
-        camera: &mut dyn Camera,
-    ) -> Result<Option<Value>, Status> {
-        let place = iid::LIVE.iter().position(|&from| c.iid == from + 4).ok_or(Status::Missing)?;
-        self.refused(place)?;
-        let selected = Selected::parse(bytes).ok_or(Status::Invalid)?;
-        let slot = self.places.get_mut(place).ok_or(Status::Missing)?;
-        let Some(taken) = slot.taken.as_mut().filter(|t| t.session == selected.session) else {
-            return Err(Status::Invalid);
-        };
-        if taken.connection != caller.connection {
-            return Err(Status::Busy);
-        }
-        if selected.command == Command::End {
-            slot.selected = bytes.to_vec();
-            self.free(place, camera);
-            return Ok(Some(Value::Bytes(bytes.to_vec())));
-        }
-        let again = selected.command == Command::Start && taken.started;
-        let early = selected.command != Command::Start && !taken.started;
-        if again || early {
-            return Err(Status::NotNow);
-        }
-        if !camera.live_control(Viewer { place, connection: caller.connection }, &selected) {
-            return Err(Status::Unreachable);
-        }
-        taken.started = true;
-        slot.selected = bytes.to_vec();
-        Ok(Some(Value::Bytes(bytes.to_vec())))
-    }
-
-    /// A place becomes free.
-    fn free(&mut self, place: usize, camera: &mut dyn Camera) {
-        let Some(slot) = self.places.get_mut(place) else { return };
-        if let Some(taken) = slot.taken.take() {
-            slot.answer = camera::no_endpoint(None, NoEndpoint::Error);
-            slot.busy = None;
-            camera.live_end(Viewer { place, connection: taken.connection });
-            self.tell_place(place);
-        }
-    }
-
-    fn tell_place(&mut self, place: usize) {
-        let in_use = self.places.get(place).is_some_and(|p| p.taken.is_some());
-        if let Some(from) = iid::LIVE.get(place) {
-            self.put(from + 6, Value::Bytes(camera::streaming_status(in_use)), None);
-        }
-    }
-
-    /// The live view of a place ended by itself (its viewer fell silent, its source is gone).
-    pub fn live_ended(&mut self, viewer: Viewer, camera: &mut dyn Camera) {
-        let theirs = self.places.get(viewer.place).and_then(|p| p.taken);
-        if theirs.is_some_and(|t| t.connection == viewer.connection) {
-            self.free(viewer.place, camera);
-        }
-    }
-
-    /// Frees what was set up and never started.
-    pub fn tidy(&mut self, now: Instant, camera: &mut dyn Camera) {
-        for place in 0..self.places.len() {
-            let stale = |t: Taken| !t.started && now.saturating_duration_since(t.since) >= SETUP_TIME;
-            if self.places.get(place).and_then(|p| p.taken).is_some_and(stale) {
-                self.free(place, camera);
-            }
         }
     }
 
@@ -851,39 +526,5 @@ impl Accessory {
             }
         }
         Ok(())
-    }
-}
-
-/// What a controller keeps of a table, with those behind it.
-fn mark(settings: &Settings, members: &[Member]) -> [u8; 8] {
-    let own = settings.shape.mark(&settings.firmware);
-    if members.is_empty() {
-        return own;
-    }
-    let mut all = own.to_vec();
-    for Member { aid, accessory, .. } in members {
-        all.extend_from_slice(&aid.to_le_bytes());
-        all.extend_from_slice(&mark(&accessory.settings, &[]));
-    }
-    sha512(&[&all]).first_chunk().copied().unwrap_or([1; 8])
-}
-
-/// A written value, if it is one of that characteristic.
-fn parse(c: &Characteristic, value: &json::Value) -> Option<Value> {
-    let number = match value {
-        json::Value::Bool(b) => Some(i64::from(*b)),
-        json::Value::Int(n) => Some(*n),
-        _ => None,
-    };
-    match c.format {
-        Format::Bool => number.filter(|n| (0..=1).contains(n)).map(|n| Value::Bool(n == 1)),
-        Format::Uint8(most) => {
-            let n = u8::try_from(number?).ok().filter(|n| *n <= most)?;
-            (most == 1 || matches!(value, json::Value::Int(_))).then_some(Value::Int(n))
-        }
-        Format::String => None,
-        Format::Tlv8 => {
-            base64::decode(value.as_str()?).filter(|bytes| bytes.len() <= LONGEST_TLV).map(Value::Bytes)
-        }
     }
 }

@@ -278,7 +278,14 @@ fn a_camera_goes_on_recording_after_power_cuts() {
     let report = hubsim(&streamd, &["persist", "cut"], &more);
     passed(
         &report,
-        &["persist.records", "persist.active", "persist.selected", "persist.audio", "cut.records"],
+        &[
+            "persist.records",
+            "persist.active",
+            "persist.selected",
+            "persist.audio",
+            "cut.rounds",
+            "cut.records",
+        ],
     );
     // it keeps itself ready from its first moment on, whoever comes
     assert_eq!(recording(&streamd, "armed"), Value::Bool(true));

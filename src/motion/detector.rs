@@ -14,30 +14,53 @@ pub use super::level::{OCTAVE, bytes, log2};
 use crate::media::Time;
 use std::time::Duration;
 
-/// The quantiser at which levels are given, and the steps of a level to one of it: 4.5 make an octave.
+/// The quantiser at which levels are given, and the steps of a level to one of it: 3.2 make an octave.
 const QP: i32 = 26;
-const QP_STEP: i32 = 57;
-/// Bytes that every picture has on top: less is no motion.
-const FLOOR: u32 = 51;
+const QP_STEP: i32 = 88;
+/// Bytes that every picture has on top, whatever its quantiser is.
+const FLOOR: i32 = 30;
+/// The level of bytes at quantiser 26 below which nothing can be told: a coarse picture without bytes is no motion.
+const BARE: i32 = 1217;
+/// A finer quantiser than lately repairs the picture: so many steps of a level for each of it, and for how
+/// many hundredths of a second it is remembered.
+const REPAIR: i32 = 51;
+const LATELY: i32 = 31;
 /// A picture is off by so many steps at the most.
 const FARTHEST: i32 = 2047;
-/// What the fast mean must be above its level: this, and 4/5 of how much it breathes.
-const LEAST: i32 = 90;
+/// What the fast mean must be above its level: this, and so many 256ths of how much it breathes.
+const LEAST: i32 = 37;
+const BREATHS: i32 = 700;
 /// The same for the slow one.
-const LEAST_SLOW: i32 = 38;
-/// Motion that has begun goes on down to two thirds of the limits.
-const GO_ON: (i32, i32) = (2, 3);
-/// What moves for so many seconds longer than it is still is the new level.
-const ABSORBED: i32 = 10;
+const LEAST_SLOW: i32 = 30;
+/// Motion goes on down to so many 256ths of what it was at its most, which fades in so many tenths of a
+/// second: an encoder repairs for a while what somebody has left behind.
+const REST: i32 = 113;
+const FADES: i32 = 32;
+/// Milliseconds of the fast mean and of the slow one; when it falls, 256ths of that.
+const FEW: i32 = 210;
+const MANY: i32 = 630;
+const FALLS: i32 = 154;
+/// What one picture may be in the fast mean and in the slow one: 256ths of what makes it motion.
+const ODD: i32 = 200;
+const ODD_SLOW: i32 = 180;
+/// How fast level and breath are learned, and a level that falls while something moves: tenths of a second.
+const LEVEL: i32 = 250;
+const BREATH: i32 = 16;
+const FALL: i32 = 56;
+/// What moves for so many seconds is the new level; a picture that is still takes so many back.
+const ABSORBED: i32 = 20;
+const STILL: i32 = 5;
 /// No picture is judged before so many tenths of a second have been seen.
-const WARM: i32 = 25;
+const WARM: i32 = 36;
+/// Pictures that are counted as judged.
+const MANY_JUDGED: i32 = 1024;
 /// Pictures between two measurements of the frame rate, and before the first.
 const RECALIBRATE: u32 = 150;
 const FIRST_RATE: u32 = 20;
 /// Frames a second until they have been measured.
 const ASSUMED_FPS: u32 = 30;
-/// A pause of so many nanoseconds: it is not known what the camera has seen.
-const PAUSE: u64 = 2_000_000_000;
+/// A pause of so many times 2^20 nanoseconds (two seconds): it is not known what the camera has seen.
+const PAUSE: i32 = 1907;
 
 /// What kind of picture it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,38 +126,45 @@ pub struct Verdict {
     pub changed: Option<bool>,
 }
 
-/// What the frame rate makes of the times above, as numbers of pictures or parts of 4096.
+/// What the frame rate makes of the times above: shares that one picture has, in 4096ths.
 #[derive(Clone, Copy, Default)]
 struct Rates {
     fps: i32,
-    /// Pictures of the fast mean; the share that one has in it, in the slow one, and there when it falls.
-    few: i32,
+    lately: i32,
     fast: i32,
     slow: i32,
     falling: i32,
-    /// What one picture may add to the slow mean.
+    fades: i32,
+    /// What one picture may add to the fast mean, in 256ths of the limit, and to the slow one.
+    odd: i32,
     most: i32,
-    /// Of level and breath: 13 and 4.4 seconds; of a level that falls while something moves: 2.8.
     level: i32,
     breath: i32,
     fall: i32,
+    /// Pictures until what moves is the new level, and until the first is judged.
+    absorbed: i32,
+    warm: i32,
 }
 
 impl Rates {
     fn of(fps: u32) -> Rates {
         let fps = fps as i32;
-        let (few, many) = ((fps / 5).clamp(2, 24), (fps * 7 / 10).clamp(4, 84));
-        let part = |pictures: i32| 4096 / pictures.max(4);
+        let (few, many) = ((fps * FEW / 1000).clamp(2, 24), (fps * MANY / 1000).clamp(2, 84));
+        let share = |pictures: i32| 4096 / pictures.max(4);
         Rates {
             fps,
-            few,
+            lately: 4096 / (fps * LATELY / 100).max(1),
             fast: 4096 / few,
             slow: 4096 / many,
-            falling: 4096 / (many / 3).max(2),
-            most: LEAST_SLOW * many * 3 / 4,
-            level: part(fps * 129 / 10),
-            breath: part(fps * 44 / 10),
-            fall: part(fps * 28 / 10),
+            falling: 4096 / (many * FALLS / 256).max(2),
+            fades: share(fps * FADES / 10),
+            odd: few * ODD,
+            most: LEAST_SLOW * many * ODD_SLOW / 256,
+            level: share(fps * LEVEL / 10),
+            breath: share(fps * BREATH / 10),
+            fall: share(fps * FALL / 10),
+            absorbed: fps * ABSORBED,
+            warm: fps * WARM / 10,
         }
     }
 }
@@ -147,8 +177,9 @@ pub struct Detector {
     cool_down: u64,
     habit: Habit,
     rates: Rates,
-    /// The last quantiser.
+    /// The last quantiser, and how coarse it was lately, in 16ths.
     qp: i32,
+    lately: i32,
     /// Pictures since the last key frame, seen at all, and judged.
     behind: u32,
     seen: u32,
@@ -161,14 +192,18 @@ pub struct Detector {
     slow: i32,
     limit: i32,
     limit_slow: i32,
-    /// Pictures with motion, less those without, down to 0.
+    /// What is above the level now, whole, and the most that it was; in 16ths.
+    near: i32,
+    most: i32,
+    /// Pictures with motion, less some for each without, down to 0.
     long: i32,
     /// Pictures still to come that say nothing, because some are missing.
     settling: u32,
     fps: u32,
     counted: u32,
     since: Time,
-    last: Time,
+    /// When the last picture came, in steps of 2^20 nanoseconds.
+    last: u32,
     moving: bool,
     on: bool,
     until: Time,
@@ -186,6 +221,7 @@ impl Detector {
             habit: Habit::new(),
             rates: Rates::of(ASSUMED_FPS),
             qp: QP,
+            lately: 0,
             behind: 0,
             seen: 0,
             judged: 0,
@@ -195,12 +231,14 @@ impl Detector {
             slow: 0,
             limit: 0,
             limit_slow: 0,
+            near: 0,
+            most: 0,
             long: 0,
             settling: 0,
             fps: ASSUMED_FPS,
             counted: 0,
             since: Time::ZERO,
-            last: Time::ZERO,
+            last: 0,
             moving: false,
             on: false,
             until: Time::ZERO,
@@ -251,8 +289,9 @@ impl Detector {
 
     /// Counts pictures and time; after a pause it is not known what the camera has seen.
     fn measure(&mut self, now: Time, gap: bool) {
-        let long = self.counted > 0 && now.nanos().saturating_sub(self.last.nanos()) > PAUSE;
-        self.last = now;
+        let tick = (now.nanos() >> 20) as u32;
+        let long = self.counted > 0 && tick.wrapping_sub(self.last) as i32 > PAUSE;
+        self.last = tick;
         if gap || long {
             self.habit.leave(true);
             self.moving = false;
@@ -272,66 +311,102 @@ impl Detector {
         self.counted += 1;
     }
 
+    /// The level of a picture as the baseline's quantiser would have made it.
+    fn level_of(&mut self, picture: &Picture, reference: bool) -> i32 {
+        let level = log2(picture.size.saturating_add(FLOOR as u32)) + (self.qp - QP) * QP_STEP;
+        // the logarithm of the sum of both, near enough
+        let (high, apart) = (level.max(BARE), (level - BARE).abs());
+        let level = if apart < 1024 { high + (((1024 - apart) * (1024 - apart)) >> 12) } else { high };
+        if !reference {
+            return level;
+        }
+        let finer = self.lately - (self.qp << 4);
+        if finer <= 0 {
+            self.lately = self.qp << 4;
+            return level;
+        }
+        self.lately -= part(finer, self.rates.lately);
+        level - ((finer * REPAIR) >> 4)
+    }
+
     fn judge(&mut self, picture: &Picture) -> Verdict {
         self.qp = picture.qp.map_or(self.qp, i32::from);
-        let level = log2(picture.size.saturating_add(FLOOR)) + (self.qp - QP) * QP_STEP;
-        let believes = self.long < self.rates.fps * ABSORBED;
+        let class = usize::from(picture.kind == Type::B) * 2 + usize::from(!picture.base);
+        let level = self.level_of(picture, class == 0 && picture.kind == Type::P);
+        let believes = self.long < self.rates.absorbed;
         if picture.kind == Type::Key {
             self.habit.leave(believes);
             self.behind = 0;
             return Verdict { level, baseline: level, trigger: level, moving: self.moving, changed: None };
         }
         self.behind = self.behind.saturating_add(1);
-        self.seen = self.seen.saturating_add(1);
-        let class = usize::from(picture.kind == Type::B) * 2 + usize::from(!picture.base);
+        self.seen = self.seen.wrapping_add(1);
         let offset = self.habit.class(class);
         let own = level - offset - (self.level >> 8);
-        self.habit.go(self.behind, own, self.behind <= self.rates.fps as u32, believes);
+        if self.seen & 7 == 0 {
+            self.set_limits();
+        }
+        if self.habit.moves_on(self.behind) {
+            self.habit.go(self.behind, own, self.behind <= self.rates.fps as u32, believes);
+        }
         self.habit.count(own);
         let off = own - self.habit.expected;
         if class > 0 {
             self.habit.learn_class(class, off - (self.slow >> 4));
         }
-        if !self.habit.blind {
+        if !self.habit.blind && self.settling == 0 {
             self.weigh(off.clamp(-FARTHEST, FARTHEST), believes);
         }
-        let part = |limit: i32| if self.moving { limit * GO_ON.0 / GO_ON.1 } else { limit };
-        let above = self.fast >> 4 > part(self.limit) || self.slow >> 4 > part(self.limit_slow);
-        self.moving = above && self.limit > 0 && self.settling == 0;
+        let above = self.fast >> 4 > self.limit || self.slow >> 4 > self.limit_slow;
+        let rests = self.near << 8 <= self.most * REST;
+        self.moving = above && !rests && self.limit > 0 && self.settling == 0;
         self.settling = self.settling.saturating_sub(1);
         if self.moving {
             self.long = self.long.saturating_add(1);
             self.habit.moved();
         } else {
-            self.long = (self.long - 1).max(0);
+            self.long = (self.long - STILL).max(0);
         }
         let baseline = self.habit.expected + (self.level >> 8) + offset;
         Verdict { level, baseline, trigger: baseline + self.limit, moving: self.moving, changed: None }
     }
 
-    /// Takes a picture into the means, and learns from it if it shows nothing.
-    fn weigh(&mut self, off: i32, believes: bool) {
-        let rates = self.rates;
-        // one odd picture is not enough, however large
-        let most = if self.limit > 0 { self.limit * rates.few * 3 / 5 } else { FARTHEST };
-        let off = off.clamp(-most, most);
-        self.fast += ((off << 4) - self.fast) * rates.fast / 4096;
-        let share = if self.slow > self.fast { rates.falling } else { rates.slow };
-        self.slow += ((off.min(rates.most) << 4) - self.slow) * share / 4096;
-        self.judged = self.judged.saturating_add(1);
-        if !self.moving || !believes {
-            // the first pictures count for more
-            let first = if self.judged < 1024 { 4096 / self.judged.max(4) } else { 0 };
-            self.level += (off << 8) / 16 * first.max(rates.level) / 256;
-            self.breath += ((self.fast.abs() << 4) - self.breath) / 16 * first.max(rates.breath) / 256;
-        } else if off < 0 {
-            self.level += (off << 8) / 16 * rates.fall / 256;
-        }
-        if self.judged > rates.fps * WARM / 10 {
-            self.limit = ((self.breath >> 8) * 4 / 5 + LEAST) * self.gain / OCTAVE;
-            self.limit_slow = LEAST_SLOW * self.gain / OCTAVE;
+    /// From how much the level breathes, once that is known.
+    fn set_limits(&mut self) {
+        if self.judged > self.rates.warm {
+            self.limit = ((((self.breath * BREATHS) >> 16) + LEAST) * self.gain) >> 8;
+            self.limit_slow = (LEAST_SLOW * self.gain) >> 8;
         }
     }
+
+    /// Takes a picture into the means, and learns from it if it shows nothing.
+    fn weigh(&mut self, off: i32, believes: bool) {
+        self.near += part((off << 4) - self.near, self.rates.fast);
+        self.most = (self.most - part(self.most, self.rates.fades)).max(self.near);
+        // one odd picture is not enough, however large
+        let most = if self.limit > 0 { (self.limit * self.rates.odd) >> 8 } else { FARTHEST };
+        let off = off.clamp(-most, most);
+        self.fast += part((off << 4) - self.fast, self.rates.fast);
+        let share = if self.slow > self.fast { self.rates.falling } else { self.rates.slow };
+        self.slow += part((off.min(self.rates.most) << 4) - self.slow, share);
+        // the first pictures count for more
+        let mut first = 0;
+        if self.judged < MANY_JUDGED {
+            self.judged += 1;
+            first = 4096 / self.judged.max(4);
+        }
+        if !self.moving || !believes {
+            self.level += (off * first.max(self.rates.level)) >> 4;
+            self.breath += part((self.fast.abs() << 4) - self.breath, first.max(self.rates.breath));
+        } else if off < 0 {
+            self.level += (off * self.rates.fall) >> 4;
+        }
+    }
+}
+
+/// What a share of so many 4096ths of something is.
+fn part(of: i32, share: i32) -> i32 {
+    (of * share) >> 12
 }
 
 fn later(time: Time, nanos: u64) -> Time {
@@ -443,8 +518,9 @@ mod tests {
         let mut camera = Camera::new(quick());
         camera.run(500, 1000, 28).run(1500, 3000, 28);
         let events = camera.taken();
-        // it has moved for ten seconds longer than it was still, and is known a few seconds later
-        assert!(matches!(events[..], [(500..=512, true), (750..=1100, false)]), "{events:?}");
+        // it has moved for twenty seconds, and is known some groups of pictures later
+        assert!(matches!(events[..], [(500..=512, true), .., (1000..=1400, false)]), "{events:?}");
+        assert!(events.len() <= 4, "{events:?}");
         camera.run(500, 1000, 28);
         assert_eq!(camera.taken(), []);
         camera.run(50, 3000, 28).run(100, 1000, 28);
@@ -477,11 +553,11 @@ mod tests {
     #[test]
     fn somebody_small_is_seen_because_he_stays() {
         let mut camera = Camera::new(quick());
-        camera.run(1000, 2000, 28).run(10, 2300, 28).run(300, 2000, 28);
+        camera.run(1000, 2000, 28).run(5, 2300, 28).run(300, 2000, 28);
         assert_eq!(camera.taken(), []);
         camera.run(100, 2300, 28).run(100, 2000, 28);
         let events = camera.taken();
-        assert!(matches!(events[..], [(1310..=1345, true), (1410..=1460, false)]), "{events:?}");
+        assert!(matches!(events[..], [(1305..=1340, true), (1405..=1455, false)]), "{events:?}");
     }
 
     #[test]

@@ -130,7 +130,16 @@ fn joined(fragments: &[Fragment]) {
 
 #[test]
 fn fragments_last_about_four_seconds_whatever_the_gop() {
-    for (gop, lasts) in [(1000, 4000), (2000, 4000), (4000, 4000), (3000, 3000), (520, 4160), (1480, 2960)] {
+    for (gop, lasts) in [
+        (1000, 4000),
+        (2000, 4000),
+        (4000, 4000),
+        (3000, 3000),
+        (520, 4160),
+        (1480, 2960),
+        (2320, 2320),
+        (5000, 5000),
+    ] {
         let mut rings = Rings::new();
         rings.run(0, 30_000, gop, 32_000, 0..0);
         let mut clip = Clip::new(&rings.pictures, Some((&rings.sound, &CONFIG)), at(10_000)).unwrap();

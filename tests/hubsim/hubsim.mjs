@@ -467,18 +467,20 @@ async function cmdPersist() { // settings, pairing and ids must survive a restar
 async function cmdCut() { // the plug is pulled again and again, while a recording runs and a switch is being written
   await must('cut', async () => {
     if (!o.restart) return skip('cut', 'give --restart "<command that pulls the plug and starts the accessory again>"');
+    let held = 0; const each = (id, ok, detail) => ok ? !!++held : chk(id, false, detail); // of hundreds of rounds only what fails is told
     let c = await S(); const d = await getDb(), sel = chooseSelected(d); await enableRecording(c, sel); await sleep(+(o.settle || 1) * 1000);
     const sw = [['21A', '223'], ['21A', '225'], ['204', '226'], ['110', 'B0']].filter(x => d.id(...x)), is = sw.map(() => 1), waits = [0, 15, 60, 200, 5, 400];
     for (let n = 0; n < +(o.rounds || 4); n++) {
       const h = await hdsOpen(c, true); h.on('error', () => {}); await hdsHello(h, true); const R = new Recording(n + 1); h.on('hds-event', (p, ev, m, at) => { if (ev === 'data') R.onData(m, at); });
       const op = await dsOpen(h, n + 1).catch(e => ({ error: e.message })), t0 = Date.now(); while (!R.segments.length && Date.now() - t0 < 12000 * P.patience.times && !h.closed) await sleep(20);
-      chk(`cut.${n}.runs`, op.header?.status === 0 && R.segments.length > 0, op.error || `open ${op.header?.status}, beginning after ${Date.now() - t0} ms`);
+      each(`cut.${n}.runs`, op.header?.status === 0 && R.segments.length > 0, op.error || `open ${op.header?.status}, beginning after ${Date.now() - t0} ms`);
       const at = n % sw.length, want = 1 - is[at], gone = c; gone.removeAllListeners('violation'); const write = writeChars(c, [[...sw[at], want]]).catch(() => {}); await sleep(waits[n % waits.length]);
-      await sh(o.restart); gone.close(); await write; chk(`cut.${n}.dies`, await h.waitClose(5000), 'the data stream dies with the accessory'); h.close();
-      const t = Date.now(); c = null; while (!c && Date.now() - t < 30000 * P.patience.times) { await sleep(100); try { c = await verified(); } catch (e) { if (typeof e.code === 'number') { chk(`cut.${n}.pairing`, false, e.message); return; } } } if (!chk(`cut.${n}.up`, !!c, `${Date.now() - t} ms`)) return; main = c;
-      chk(`cut.${n}.selected`, await readChar(c, '204', '209') === sel.tlv, 'SelectedCameraRecordingConfiguration kept'); chk(`cut.${n}.active`, !!(await readChar(c, '204', 'B0')) && !!(await readChar(c, '21A', '21B')), 'recording and camera stay active');
-      for (let k = 0; k < sw.length; k++) { const v = +!!(await readChar(c, ...sw[k])); chk(`cut.${n}.${sw[k][1]}`, v === is[k] || (k === at && v === want), `${cname(sw[k][1])} ${v}, was ${is[k]}${k === at ? ' or ' + want : ''}`); is[k] = v; }
+      await sh(o.restart); gone.close(); await write; each(`cut.${n}.dies`, await h.waitClose(5000), 'the data stream dies with the accessory'); h.close();
+      const t = Date.now(); c = null; while (!c && Date.now() - t < 30000 * P.patience.times) { await sleep(100); try { c = await verified(); } catch (e) { if (typeof e.code === 'number') { each(`cut.${n}.pairing`, false, e.message); return; } } } if (!each(`cut.${n}.up`, !!c, `${Date.now() - t} ms`)) return; main = c;
+      each(`cut.${n}.selected`, await readChar(c, '204', '209') === sel.tlv, 'SelectedCameraRecordingConfiguration kept'); each(`cut.${n}.active`, !!(await readChar(c, '204', 'B0')) && !!(await readChar(c, '21A', '21B')), 'recording and camera stay active');
+      for (let k = 0; k < sw.length; k++) { const v = +!!(await readChar(c, ...sw[k])); each(`cut.${n}.${sw[k][1]}`, v === is[k] || (k === at && v === want), `${cname(sw[k][1])} ${v}, was ${is[k]}${k === at ? ' or ' + want : ''}`); is[k] = v; }
     }
+    chk('cut.rounds', held > 0, `${+(o.rounds || 4)} rounds, ${held} checks held`);
     const h = await hdsOpen(c, true); await hdsHello(h, true); const R = new Recording(99); h.on('hds-event', (p, ev, m, at) => { if (ev === 'data') R.onData(m, at); }); const op = await dsOpen(h, 99).catch(e => ({ error: e.message })), t1 = Date.now(); while (R.segments.length < 2 && Date.now() - t1 < 12000 * P.patience.times && !h.closed) await sleep(50);
     const bad = R.segments.length < 2 ? [] : M.analyseRecording(R.segments, { audio: is[2] === 1 ? undefined : false }).err; chk('cut.records', R.segments.length >= 2 && !R.err.length && !bad.length, op.error || `${R.segments.length} segments ${Date.now() - t1} ms after the open; ${[...R.err, ...bad].slice(0, 4).join('; ')}`); h.event('dataSend', 'close', { streamId: 99, reason: 0 }); await sleep(100); h.close();
   });

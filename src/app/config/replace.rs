@@ -357,19 +357,7 @@ fn restored(posted: &str, new_root: &Node, old: &str, old_root: &Node, missing: 
         }
     }
     restore_comments(posted.get(done..).unwrap_or(""), &comments, &mut out, missing);
-    masked_keys(new_root, old, missing);
     out
-}
-
-/// An address that stands as a key is shown masked too; nothing says which it was.
-fn masked_keys(node: &Node, old: &str, missing: &mut Vec<String>) {
-    for entry in node.entries() {
-        if entry.key.contains(MASK) && !old.contains(&entry.key) && missing.len() < MAX_MISSING {
-            missing.push(entry.key.clone());
-        }
-        masked_keys(&entry.value, old, missing);
-    }
-    node.items().iter().for_each(|item| masked_keys(item, old, missing));
 }
 
 fn restore_comments(gap: &str, comments: &[(String, &str)], out: &mut String, missing: &mut Vec<String>) {

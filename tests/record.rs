@@ -118,7 +118,8 @@ fn a_card_that_is_full_or_pulled_costs_old_films_only() {
     streamd.ready();
     let inside = |script: &str| {
         let pid = streamd.pid().to_string();
-        let out = Command::new("nsenter").args(["-t", &pid, "-m", "sh", "-c", script]).output().unwrap();
+        let out =
+            Command::new("nsenter").args(["-t", &pid, "-m", "-r", "sh", "-c", script]).output().unwrap();
         assert!(out.status.success(), "{out:?}");
     };
     let report = |key: &str| streamd.local("GET", "/api/record?src=cam", "").json().get(key).cloned();

@@ -46,6 +46,12 @@ packages() {
     rm -f "${TMPDIR:-/tmp}/apt-$$.log"
 }
 
+# tools NAME...: what a package brought may have been taken away
+tools() {
+    local name
+    for name; do command -v "$name" >/dev/null || die 3 "needs $name, which is not there"; done
+}
+
 # linker: what a bare machine lacks before `cargo build` can work
 linker() {
     command -v cargo >/dev/null || die 3 "needs a Rust toolchain (https://rustup.rs), none found in PATH"

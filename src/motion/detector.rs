@@ -14,7 +14,7 @@ pub use super::level::{OCTAVE, bytes, log2};
 use crate::media::Time;
 use std::time::Duration;
 
-/// The quantiser at which levels are given, and the steps of a level to one of it: 3.2 make an octave.
+/// The quantiser at which levels are given, and the steps of a level to one of it: 2.9 make an octave.
 const QP: i32 = 26;
 const QP_STEP: i32 = 88;
 /// Bytes that every picture has on top, whatever its quantiser is.

@@ -12,8 +12,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The arena grows in steps of this size; the first is everybody's. A small one grows by less.
+/// So much is everybody's, however little there is; in steps of this size an arena shrinks.
 pub const STEP: usize = 64 * 1024;
+/// In steps of this size it grows: what is beyond the need is nobody's.
 const PART: usize = STEP / 4;
 /// Places in the index at the start; doubled while frames have to be kept.
 const INDEX: usize = 64;
@@ -204,8 +205,7 @@ impl Ring {
     /// Makes the arena so long, or as long as it may be just now.
     fn grow(&mut self, wish: usize) {
         let have = self.arena.len();
-        let step = if wish > 4 * STEP { STEP } else { PART };
-        let wish = (wish.div_ceil(step) * step).min(self.limit).saturating_sub(have);
+        let wish = (wish.div_ceil(PART) * PART).min(self.limit).saturating_sub(have);
         let mut more = wish.min(self.cap.saturating_sub(have));
         if let Some(room) = &self.room {
             let left = room.get();

@@ -108,9 +108,6 @@ fn a_card_that_is_full_or_pulled_costs_old_films_only() {
     let mount = format!("mount -t tmpfs -o size=300k card '{}'", card.display());
     let mut command = Command::new("env");
     unshare::begin(&mut command, "-m", &format!("{mount} && exec \"$0\" \"$@\""));
-    if Command::new("unshare").args(["-m", "true"]).output().is_err() {
-        return;
-    }
     let log = std::fs::File::options().create(true).append(true).open(folder.path("log")).unwrap();
     let config = folder.path("streamd.yaml");
     let child = command.args([&program(), "-c", config.to_str().unwrap()]).stderr(log).spawn().unwrap();

@@ -4,9 +4,9 @@
 //! An encoder spends bits on what it could not predict: on a still picture, the sensor's noise; on a moving
 //! one, what moves. All levels here are logarithms of bytes at one quantiser (26). What a still picture has
 //! at that place behind a key frame is known from the groups of pictures before (`habit`); what is above it
-//! is averaged over a fifth of a second and over seven tenths. Motion is where the one goes above a limit
-//! that grows with how much the level breathes, or the other above a lower one. Level and breath are learned
-//! from still pictures; what has moved for longer than it was still, by ten seconds, is the new level.
+//! is averaged over a fifth of a second and over six tenths. Motion is where the one goes above a limit that
+//! grows with how much the level breathes, or the other above a lower one, and as long as something is left
+//! of it. Level and breath are learned from still pictures; what has moved for twenty seconds is the new level.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::habit::Habit;

@@ -4,11 +4,13 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::config::suggest::nearest;
-use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
-use super::motion::{Options as MotionOptions, seconds, threshold};
+#[cfg(feature = "tools")]
+use super::decimal::{seconds, threshold};
+use super::help::{self, ABSENT, COMMANDS, COMMON, CTL, Entry, RUN, find};
+#[cfg(feature = "tools")]
+use super::motion::Options as MotionOptions;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +33,13 @@ pub enum Command {
         config: Vec<String>,
     },
     /// Print the configuration's schema.
+    #[cfg(feature = "schema")]
     Schema {
         /// Markdown instead of JSON.
         docs: bool,
     },
     /// Watch a source and describe it.
+    #[cfg(feature = "tools")]
     Probe {
         /// As for [`Command::Run`].
         config: Vec<String>,
@@ -51,6 +55,7 @@ pub enum Command {
         save: Option<PathBuf>,
     },
     /// Show what the motion detector sees.
+    #[cfg(feature = "tools")]
     Motion(Box<MotionOptions>),
     /// List devices.
     Devices {
@@ -169,7 +174,15 @@ impl Given {
                     if self.entry.name.is_empty() {
                         let near = || nearest(&value, COMMANDS.iter().map(|e| e.name));
                         let found = find(COMMANDS, &value);
-                        self.entry = found.ok_or_else(|| unknown("command", &value, near()))?;
+                        self.entry = match (found, ABSENT.iter().find(|(name, _)| *name == value)) {
+                            (Some(entry), _) => entry,
+                            (_, Some((_, feature))) => {
+                                return Err(format!(
+                                    "`{value}` is not in this streamd; it comes with the feature `{feature}`"
+                                ));
+                            }
+                            _ => return Err(unknown("command", &value, near())),
+                        };
                     } else {
                         self.values.push(value);
                     }
@@ -222,8 +235,10 @@ impl Given {
         Ok(match entry.name {
             "check" => Command::Check { config: self.all("config") },
             "hksv" => Command::Hksv { config: self.hksv() },
+            #[cfg(feature = "schema")]
             "schema" => Command::Schema { docs: self.has("docs") },
             "devices" => Command::Devices { json: self.has("json") },
+            #[cfg(feature = "tools")]
             "probe" => Command::Probe {
                 config: self.all("config"),
                 source: self.take().unwrap_or_default(),
@@ -232,11 +247,13 @@ impl Given {
                 frames: self.number("frames", 1_000_000)?,
                 save: self.last("save").map(PathBuf::from),
             },
+            #[cfg(feature = "tools")]
             "motion" => Command::Motion(Box::new(self.motion()?)),
             _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
         })
     }
 
+    #[cfg(feature = "tools")]
     fn motion(&mut self) -> Result<MotionOptions, String> {
         let plain = match self.last("rule") {
             None | Some("complexity") => false,
@@ -266,7 +283,8 @@ impl Given {
     }
 
     /// A flag's time, at most a day.
-    fn time(&self, flag: &str) -> Result<Option<Duration>, String> {
+    #[cfg(feature = "tools")]
+    fn time(&self, flag: &str) -> Result<Option<std::time::Duration>, String> {
         let Some(text) = self.last(flag) else { return Ok(None) };
         match seconds(text) {
             Some(time) if time.as_secs() <= 86_400 => Ok(Some(time)),
@@ -295,6 +313,7 @@ impl Given {
     }
 
     /// A flag's number, from 1 on.
+    #[cfg(feature = "tools")]
     fn number(&self, flag: &str, most: u32) -> Result<Option<u32>, String> {
         let Some(text) = self.last(flag) else { return Ok(None) };
         match text.parse() {
@@ -469,6 +488,7 @@ mod tests {
     #[test]
     fn every_command_is_understood() {
         assert_eq!(of("check -c x"), Ok(Command::Check { config: vec!["x".into()] }));
+        #[cfg(feature = "schema")]
         assert_eq!(of("schema"), Ok(Command::Schema { docs: false }));
         #[cfg(feature = "schema")]
         assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
@@ -489,15 +509,18 @@ mod tests {
             assert_eq!(config[3], "homekit.camera.motion=continuous");
             assert_eq!(config[4..], ["homekit.camera.port=51826", "homekit.camera.motion_threshold=1.5"]);
         }
-        let probe = |json, seconds, frames, save: Option<&str>| {
-            let (config, source) = (vec![], "rtsp://a:b@c/d".into());
-            Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })
-        };
-        assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None, None));
-        assert_eq!(
-            of("probe --json --seconds 60 rtsp://a:b@c/d --save out --frames 7"),
-            probe(true, 60, Some(7), Some("out"))
-        );
+        #[cfg(feature = "tools")]
+        {
+            let probe = |json, seconds, frames, save: Option<&str>| {
+                let (config, source) = (vec![], "rtsp://a:b@c/d".into());
+                Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })
+            };
+            assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None, None));
+            assert_eq!(
+                of("probe --json --seconds 60 rtsp://a:b@c/d --save out --frames 7"),
+                probe(true, 60, Some(7), Some("out"))
+            );
+        }
         assert_eq!(action("status"), Action::Status);
         assert_eq!(action("streams"), Action::Streams);
         assert_eq!(action("passwd"), Action::Passwd);
@@ -534,6 +557,15 @@ mod tests {
     }
 
     #[test]
+    fn what_this_build_lacks_is_told_with_its_feature() {
+        for (name, feature) in ABSENT {
+            assert!(find(COMMANDS, name).is_none());
+            assert!(of(name).unwrap_err().contains(&format!("the feature `{feature}`")));
+        }
+        assert_eq!(ABSENT.is_empty(), cfg!(all(feature = "schema", feature = "tools", feature = "homekit")));
+    }
+
+    #[test]
     fn a_mistake_is_named_with_the_nearest_right_word() {
         for (line, what) in [
             ("--strct", "unknown option `--strct`; did you mean `--strict`?"),
@@ -551,8 +583,11 @@ mod tests {
             ("ctl play", "play wants its STREAM"),
             ("ctl kick bob", "`bob` is not a viewer's number"),
             ("ctl reload now", "`now` is one argument too many"),
+            #[cfg(feature = "tools")]
             ("probe", "probe wants its SOURCE"),
+            #[cfg(feature = "tools")]
             ("probe a b", "`b` is one argument too many"),
+            #[cfg(feature = "tools")]
             ("probe --seconds 0 a", "--seconds is `0`; it takes a number from 1 to 3600"),
             ("-c", "--config wants its FILE"),
         ] {
@@ -563,6 +598,7 @@ mod tests {
         }
         assert!(of("--strict=yes").unwrap_err().contains("--strict takes no value, here is `yes`"));
         assert!(of("-hx").unwrap_err().contains("unknown option `-x`"));
+        #[cfg(feature = "tools")]
         assert!(
             of("probe").unwrap_err().ends_with("usage: streamd probe [OPTIONS] SOURCE; more with --help")
         );
@@ -574,6 +610,7 @@ mod tests {
     fn help_and_version_are_answers_and_not_errors() {
         assert_eq!(of("-h"), Ok(Command::Print(help::help(&RUN))));
         assert_eq!(of("ctl --help"), Ok(Command::Print(help::help(find(COMMANDS, "ctl").unwrap()))));
+        #[cfg(feature = "tools")]
         assert_eq!(of("--help probe"), Ok(Command::Print(help::help(find(COMMANDS, "probe").unwrap()))));
         assert!(matches!(of("-v"), Ok(Command::Print(text)) if text.starts_with("streamd 0.")));
         assert_eq!(of("-version"), of("--version"));

@@ -5,7 +5,7 @@
 
 use super::config::sections::FOREIGN;
 use super::config::{Config, Homekit};
-use super::motion::score::threshold;
+use super::decimal::threshold;
 use crate::media::{Codec, CodecId, Kind};
 use crate::motion::detector::{Settings, threshold_of};
 use crate::motion::sensor::{Input, LEAST, Modes, Sensor};

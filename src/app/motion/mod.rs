@@ -2,7 +2,7 @@
 //! for whoever has to find the right threshold, and for the table of scores in `docs/motion.md`.
 
 mod plot;
-pub(super) mod score;
+mod score;
 
 use super::help::Exit;
 use super::program::{Program, configure_log};
@@ -17,7 +17,6 @@ use crate::motion::plain::Plain;
 use crate::net::executor::LocalExecutor;
 use crate::stream::{Join, Peer, SourceSpec, Step, Wish};
 use score::{Labels, Score};
-pub use score::{seconds, threshold};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};

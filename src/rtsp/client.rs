@@ -7,7 +7,9 @@ use super::dialogue::{Carrier, Dialogue, DialogueError, Plan, Step, Track};
 use super::intake::{Intake, Route};
 use super::message::{Item, ParseError, Parser, Rules, frame_head};
 use super::transport::{Lower, Pair};
-use super::upgrade::{self, Opened, Pipe, UpgradeError};
+#[cfg(feature = "tunnel")]
+use super::upgrade::{self, Opened};
+use super::upgrade::{Pipe, UpgradeError};
 use super::url::Url;
 use crate::media::Time;
 use crate::media::rtptime::SenderClock;
@@ -632,6 +634,7 @@ async fn dial(host: &str, port: u16) -> Result<(Async<TcpStream>, SocketAddr), C
 }
 
 /// A connection that has become a WebSocket, and what came by it already.
+#[cfg(feature = "tunnel")]
 async fn open_web(place: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
     let mut challenge = None;
     loop {
@@ -643,6 +646,11 @@ async fn open_web(place: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Ve
             Opened::Asked(asked) => challenge = Some(asked),
         }
     }
+}
+
+#[cfg(not(feature = "tunnel"))]
+async fn open_web(_: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
+    Err(ClientError::Upgrade(UpgradeError))
 }
 
 async fn late<T>() -> Result<T, ClientError> {

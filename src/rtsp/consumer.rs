@@ -79,12 +79,12 @@ impl Out {
 
     /// Whether it does.
     pub fn is_web(&self) -> bool {
-        self.web.is_some()
+        cfg!(feature = "tunnel") && self.web.is_some()
     }
 
     /// Makes a message of what is not one yet.
     fn seal(&mut self) {
-        if let Some(from) = self.web {
+        if let Some(from) = self.web.filter(|_| self.is_web()) {
             websocket::seal(&mut self.bytes, from, None);
             self.web = Some(self.bytes.len());
         }

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// The scheme of a camera behind a WebSocket.
 const WEB: &str = "rtsp+ws";
+/// What is told where there are none.
+const SHUT: &str = "RTSP inside a WebSocket is not in this streamd; it comes with the feature `tunnel`";
 /// The longest `#timeout=`, in seconds.
 const TIMEOUT_MAX: u64 = 3600;
 /// A speaker's connection is closed after this much silence.
@@ -117,6 +119,11 @@ fn plan(spec: &SourceSpec) -> Result<Plan, SourceError> {
 /// Where a WebSocket is that carries the source: its own address, or the one that stands behind
 /// `#transport=`, with the source's user if it has none.
 fn web(spec: &SourceSpec) -> Result<Option<Rc<Url>>, SourceError> {
+    if cfg!(not(feature = "tunnel")) {
+        let asked = spec.scheme().eq_ignore_ascii_case(WEB)
+            || spec.param("transport").is_some_and(|t| t.contains("://"));
+        return if asked { Err(SourceError::Refused(SHUT.into())) } else { Ok(None) };
+    }
     let wrong = || SourceError::Text("expected ws://host:port/path behind #transport=".to_string());
     if spec.scheme().eq_ignore_ascii_case(WEB) {
         return Ok(Url::parse(spec.url()).map(Rc::new));
@@ -355,6 +362,7 @@ mod tests {
     }
 
     /// A camera behind a WebSocket: by an address of its own, or as the predecessor writes it.
+    #[cfg(feature = "tunnel")]
     #[test]
     fn addresses_of_websockets() {
         let both = |text: &str| {
@@ -376,6 +384,16 @@ mod tests {
         );
     }
 
+    #[cfg(not(feature = "tunnel"))]
+    #[test]
+    fn a_websocket_is_refused_with_the_feature_that_would_bring_it() {
+        for source in ["rtsp+ws://h/", "rtsp://h/#transport=ws://h/x", "rtsp://h/#transport=wss://h/x"] {
+            let refused = web(&SourceSpec::parse(source).unwrap());
+            assert!(matches!(refused, Err(SourceError::Refused(t)) if t.contains("`tunnel`")), "{source}");
+        }
+    }
+
+    #[cfg(feature = "tunnel")]
     #[test]
     fn what_cannot_be_is_said_in_a_sentence() {
         for bad in [

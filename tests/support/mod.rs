@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod clock;
+pub mod neighbour;
 pub mod rtsp;
 pub mod unshare;
 

@@ -123,6 +123,9 @@ fn it_is_a_client_and_makes_sound_anew() {
 /// The API, passwords, the file that it writes, a reload, an end in order.
 #[test]
 fn it_is_asked_and_told() {
+    if !alone("it_is_asked_and_told", "-n", NETWORK) {
+        return;
+    }
     let mut it = Streamd::start(
         "api: {listen: \"127.0.0.1:0\", local_auth: true}\nrtsp: {listen: \"127.0.0.1:0\"}\n\
          users: [{name: anna, password: geheim, roles: [view, publish]}]\nstreams:\n  inbox:\n",
@@ -157,6 +160,9 @@ fn it_is_asked_and_told() {
 /// What core lacks is told with the feature that would bring it.
 #[test]
 fn what_is_left_out_is_told() {
+    if !alone("what_is_left_out_is_told", "-n", NETWORK) {
+        return;
+    }
     let features: &[(&[&str], &str)] = &[
         (&["probe", "x"], "tools"),
         (&["motion", "x", "--csv"], "tools"),
@@ -218,6 +224,9 @@ fn the_time_of_day_begins_in_1970_and_jumps() {
 #[cfg(feature = "homekit")]
 #[test]
 fn a_home_pairs_looks_and_records() {
+    if !long_alone("a_home_pairs_looks_and_records", "-n", NETWORK, 900) {
+        return;
+    }
     let it = Streamd::start(
         "open: true\napi: {listen: \"127.0.0.1:0\"}\nrtsp: {listen: \"127.0.0.1:0\"}\nmdns: {mode: \"off\"}\n\
          streams:\n  inbox:\nhomekit:\n  inbox: {pin: 031-45-154, port: 0, hksv: true}\n",

@@ -56,8 +56,8 @@ pub fn supported_video(sizes: &[Size]) -> Vec<u8> {
 
 /// Characteristic 115: Opus in one channel at 16 and 24 kHz, the only sound that is offered.
 pub fn supported_audio() -> Vec<u8> {
-    let parameters = list(Writer::new().u8(1, 1).u8(2, 0), 3, &[1, 2]);
-    Writer::new().nest(1, Writer::new().u8(1, 3).nest(2, parameters)).u8(2, 0).finish()
+    // Opus; its parameters: one channel, variable bitrate, one rate, a separator, the other; no comfort noise
+    [1, 19, 1, 1, 3, 2, 14, 1, 1, 1, 2, 1, 0, 3, 1, 1, 0, 0, 3, 1, 2, 2, 1, 0].to_vec()
 }
 
 /// Characteristic 116: AES_CM_128_HMAC_SHA1_80.
@@ -226,7 +226,7 @@ impl Endpoints {
         if place.byte(1)? != u8::from(address.is_ipv6()) {
             return None;
         }
-        let port = |kind| place.uint(kind).and_then(|p| u16::try_from(p).ok()).filter(|&p| p != 0);
+        let port = |kind| place.short(kind).filter(|&p| p != 0);
         Some(Endpoints {
             session: tlv.get(1)?.try_into().ok()?,
             address,
@@ -354,11 +354,10 @@ fn milliseconds(bytes: &[u8]) -> Option<u32> {
 
 impl Rtp {
     fn read(tlv: &Tlv) -> Rtp {
-        let small = |kind| tlv.uint(kind).and_then(|n| u16::try_from(n).ok());
         Rtp {
             payload: tlv.byte(1).filter(|p| *p < 128),
             source: tlv.uint(2).and_then(|n| u32::try_from(n).ok()),
-            bitrate: small(3),
+            bitrate: tlv.short(3),
             report_ms: tlv.get(4).and_then(milliseconds),
         }
     }
@@ -393,14 +392,14 @@ impl Video {
         let parameters = tlv.nested(2).unwrap_or_default();
         let rtp = tlv.nested(4).unwrap_or_default();
         let size = tlv.nested(3).and_then(|size| {
-            let short = |kind| size.uint(kind).and_then(|n| u16::try_from(n).ok()).filter(|&n| n > 0);
+            let short = |kind| size.short(kind).filter(|&n| n > 0);
             Some(Size { width: short(1)?, height: short(2)?, rate: size.byte(3)?.max(1) })
         });
         Video {
             profile: parameters.byte(1),
             level: parameters.byte(2),
             size,
-            mtu: rtp.uint(5).and_then(|n| u16::try_from(n).ok()),
+            mtu: rtp.short(5),
             rtp: Rtp::read(&rtp),
         }
     }
@@ -444,23 +443,23 @@ pub fn data_stream_refusal(busy: bool) -> Vec<u8> {
     Writer::new().u8(1, 1 + u8::from(busy)).finish()
 }
 
+/// The numbers of characteristic 209, each by the types that lead to it: of the container, of pictures with
+/// their size, of sound.
+const SELECTION: [&[u8]; 9] =
+    [&[1, 1], &[1, 2], &[1, 3, 2, 1], &[2, 2, 3], &[2, 2, 4], &[2, 3, 1], &[2, 3, 2], &[2, 3, 3], &[3, 2, 3]];
+
 /// Whether bytes have the parts of characteristic 209: container, pictures, sound.
 pub fn is_recording_selection(bytes: &[u8]) -> bool {
-    let Ok(tlv) = Tlv::parse(bytes) else { return false };
-    let has = |tlv: &Tlv, kinds: &[u8]| kinds.iter().all(|k| tlv.uint(*k).is_some());
-    let parts = || {
-        let (general, video) = (tlv.nested(1)?, tlv.nested(2)?);
-        let (parameters, size) = (video.nested(2)?, video.nested(3)?);
-        let sound = tlv.nested(3)?.nested(2)?;
-        let container = general.nested(3)?.nested(2)?;
-        let whole = has(&general, &[1, 2])
-            && has(&container, &[1])
-            && has(&parameters, &[3, 4])
-            && has(&size, &[1, 2, 3])
-            && has(&sound, &[3]);
-        Some(whole)
-    };
-    parts() == Some(true)
+    SELECTION.iter().all(|path| has(bytes, path))
+}
+
+/// Whether a message has a number there. No deeper than the path is long.
+fn has(message: &[u8], path: &[u8]) -> bool {
+    let (Ok(tlv), [kind, rest @ ..]) = (Tlv::parse(message), path) else { return false };
+    match rest {
+        [] => tlv.uint(*kind).is_some(),
+        _ => tlv.get(*kind).is_some_and(|inner| has(inner, rest)),
+    }
 }
 
 #[cfg(test)]

@@ -13,14 +13,7 @@ pub type Id = (u32, u16);
 const MOST: usize = 128;
 
 fn kind(out: &mut Writer, kind: u16) {
-    let mut text = String::new();
-    for shift in [12, 8, 4, 0] {
-        let digit = kind >> shift & 15;
-        if digit != 0 || !text.is_empty() || shift == 0 {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase());
-        }
-    }
-    out.key("type").string(&text);
+    out.key("type").string(&format!("{kind:X}"));
 }
 
 fn perms(out: &mut Writer, c: &Characteristic) {
@@ -105,17 +98,51 @@ fn begin() -> Writer {
     out
 }
 
+fn begin_entry(out: &mut Writer, aid: u64, iid: u64) {
+    out.begin_object().key("aid").uint(aid).key("iid").uint(iid);
+}
+
+fn status(out: &mut Writer, status: Status) {
+    out.key("status").int(i64::from(status as i32));
+}
+
 fn end(mut out: Writer) -> String {
     out.end_array().end_object();
     out.finish()
 }
 
-fn ids(text: &str) -> Option<Vec<(u64, u64)>> {
-    let one = |id: &str| {
+/// What a request names: accessories' numbers and characteristics' own.
+type Named = Vec<(u64, u64)>;
+
+fn ids(text: &str) -> Option<Named> {
+    let mut ids = Vec::new();
+    for id in text.split(',').take(MOST + 1) {
         let (aid, iid) = id.split_once('.')?;
-        Some((aid.parse().ok()?, iid.parse().ok()?))
-    };
-    text.split(',').take(MOST + 1).map(one).collect()
+        ids.push((aid.parse().ok()?, iid.parse().ok()?));
+    }
+    Some(ids)
+}
+
+/// The same of a document's entries.
+fn entries_ids(entries: &[json::Value]) -> Option<Named> {
+    let mut ids = Vec::new();
+    for entry in entries.iter().take(MOST + 1) {
+        let number = |name| u64::try_from(entry.get(name)?.as_int()?).ok();
+        ids.push((number("aid")?, number("iid")?));
+    }
+    Some(ids)
+}
+
+/// Those that may be asked for together; or the answer to who asks for others.
+fn allowed(ids: Option<Named>) -> Result<Named, Vec<u8>> {
+    let invalid = |status| http::json(status, "{\"status\":-70410}");
+    let ids = ids.filter(|ids| (1..=MOST).contains(&ids.len())).ok_or_else(|| invalid(400))?;
+    for (i, id) in ids.iter().enumerate() {
+        if ids.iter().skip(i + 1).any(|other| other == id) {
+            return Err(invalid(422));
+        }
+    }
+    Ok(ids)
 }
 
 /// A characteristic of that number, and whose it is.
@@ -124,36 +151,32 @@ fn find(accessory: &Accessory, aid: u64, iid: u64) -> Option<(&Accessory, &'stat
     Some((accessory, accessory.settings.shape.find(u16::try_from(iid).ok()?)?))
 }
 
-fn twice(ids: &[(u64, u64)]) -> bool {
-    ids.iter().enumerate().any(|(i, id)| ids.iter().skip(i + 1).any(|other| other == id))
-}
-
 /// `GET /characteristics`
 pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribed: &[Id]) -> Vec<u8> {
-    let Some(ids) = request.query("id").and_then(ids).filter(|ids| ids.len() <= MOST) else {
-        return http::json(400, "{\"status\":-70410}");
+    let ids = match allowed(request.query("id").and_then(ids)) {
+        Ok(ids) => ids,
+        Err(answer) => return answer,
     };
-    if twice(&ids) {
-        return http::json(422, "{\"status\":-70410}");
-    }
     let wants = |name| request.query(name).is_some_and(|v| v == "1" || v == "true");
-    let values: Vec<_> = ids
-        .iter()
-        .map(|&(aid, iid)| {
-            let found = find(accessory, aid, iid);
-            let value = found.ok_or(Status::Missing).and_then(|(of, c)| of.read(c, connection));
-            (aid, iid, found.map(|(_, c)| c), value)
-        })
-        .collect();
-    let failed = values.iter().any(|(.., value)| value.is_err());
+    let mut values = Vec::new();
+    let mut failed = false;
+    for &(aid, iid) in &ids {
+        let found = find(accessory, aid, iid);
+        let value = match found {
+            Some((of, c)) => of.read(c, connection),
+            None => Err(Status::Missing),
+        };
+        failed |= value.is_err();
+        values.push((found.map(|(_, c)| c), value));
+    }
     let mut out = begin();
-    for (aid, iid, c, value) in values {
-        out.begin_object().key("aid").uint(aid).key("iid").uint(iid);
+    for ((aid, iid), (c, value)) in ids.into_iter().zip(values) {
+        begin_entry(&mut out, aid, iid);
         if let Ok(value) = &value {
             value.write(out.key("value"));
         }
         if failed {
-            out.key("status").int(i64::from(value.err().unwrap_or(Status::Done) as i32));
+            status(&mut out, value.err().unwrap_or(Status::Done));
         }
         if let Some(c) = c {
             if wants("type") {
@@ -184,17 +207,10 @@ pub fn write(
     subscribed: &mut Vec<Id>,
 ) -> Vec<u8> {
     let entries = document.get("characteristics").map(json::Value::items).unwrap_or_default();
-    let id = |entry: &json::Value| {
-        let number = |name| entry.get(name).and_then(json::Value::as_int).and_then(|n| u64::try_from(n).ok());
-        Some((number("aid")?, number("iid")?))
+    let ids = match allowed(entries_ids(entries)) {
+        Ok(ids) => ids,
+        Err(answer) => return answer,
     };
-    let ids: Option<Vec<_>> = entries.iter().take(MOST + 1).map(id).collect();
-    let Some(ids) = ids.filter(|ids| (1..=MOST).contains(&ids.len())) else {
-        return http::json(400, "{\"status\":-70410}");
-    };
-    if twice(&ids) {
-        return http::json(422, "{\"status\":-70410}");
-    }
     let unprepared = document.get("pid").is_some() && !caller.timed;
     let mut several = false;
     let mut results = Vec::new();
@@ -219,9 +235,8 @@ pub fn write(
     }
     let mut out = begin();
     for (result, (aid, iid)) in results.into_iter().zip(ids) {
-        let status = result.as_ref().err().map_or(Status::Done, |s| *s);
-        out.begin_object().key("aid").uint(aid).key("iid").uint(iid);
-        out.key("status").int(i64::from(status as i32));
+        begin_entry(&mut out, aid, iid);
+        status(&mut out, result.as_ref().err().copied().unwrap_or(Status::Done));
         if let Ok(Some(value)) = result {
             value.write(out.key("value"));
         }
@@ -267,7 +282,7 @@ fn one(
 pub fn event(changes: &[(Id, Value)]) -> String {
     let mut out = begin();
     for ((aid, iid), value) in changes.iter().rev() {
-        out.begin_object().key("aid").uint(u64::from(*aid)).key("iid").uint(u64::from(*iid));
+        begin_entry(&mut out, u64::from(*aid), u64::from(*iid));
         value.write(out.key("value"));
         out.end_object();
     }

@@ -343,9 +343,18 @@ impl Shape {
         service.characteristics.iter().filter(move |c| self.has(c.when))
     }
 
+    /// The characteristics of all its services.
+    pub fn all(self) -> Vec<&'static Characteristic> {
+        let mut all = Vec::new();
+        for service in self.services() {
+            all.extend(self.of(service));
+        }
+        all
+    }
+
     /// The characteristic of an instance id.
     pub fn find(self, iid: u16) -> Option<&'static Characteristic> {
-        self.services().flat_map(|s| self.of(s)).find(|c| c.iid == iid)
+        self.services().find_map(|service| self.of(service).find(|c| c.iid == iid))
     }
 
     /// A mark of everything that a controller keeps of the table: it changes exactly when `c#` has to.

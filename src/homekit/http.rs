@@ -55,9 +55,17 @@ pub fn take(plain: &mut Vec<u8>) -> Result<Option<Request>, u16> {
         }
         at += used;
     }
-    plain.drain(..at);
+    pass(plain, at);
     let query = head.query.pairs().to_vec();
     Ok(Some(Request { method: head.method, path: head.path, query, body }))
+}
+
+/// Takes away what was read; nothing is held of a connection that has said all.
+pub fn pass(bytes: &mut Vec<u8>, count: usize) {
+    bytes.drain(..count);
+    if bytes.is_empty() {
+        *bytes = Vec::new();
+    }
 }
 
 /// Apple names the service there, blanks and escapes included, which is no host of any web. Nothing

@@ -101,30 +101,44 @@ fn codewords(text: &str) -> Option<Vec<u8>> {
     if text.len() > LONGEST {
         return None;
     }
-    let mut bits = Vec::with_capacity(DATA * 8);
-    let mut push = |value: usize, count: u32| bits.extend((0..count).rev().map(|i| value >> i & 1 == 1));
-    push(0b0010, 4);
-    push(text.len(), 9);
+    let mut bits = Bits { words: Vec::with_capacity(DATA + CORRECTION), len: 0 };
+    bits.push(0b0010, 4);
+    bits.push(text.len(), 9);
     let digit = |c: u8| CHARACTERS.iter().position(|&known| known == c);
     for pair in text.as_bytes().chunks(2) {
         match *pair {
-            [a, b] => push(digit(a)? * 45 + digit(b)?, 11),
-            [a] => push(digit(a)?, 6),
+            [a, b] => bits.push(digit(a)? * 45 + digit(b)?, 11),
+            [a] => bits.push(digit(a)?, 6),
             _ => {}
         }
     }
-    let end = 4.min(DATA * 8 - bits.len());
-    bits.extend((0..end).map(|_| false));
-    while !bits.len().is_multiple_of(8) {
-        bits.push(false);
-    }
-    let mut words: Vec<u8> =
-        bits.chunks(8).map(|byte| byte.iter().fold(0, |word, &bit| word << 1 | u8::from(bit))).collect();
+    bits.push(0, 4.min(DATA * 8 - bits.len));
+    let mut words = bits.words;
     for pad in [0xec, 0x11].into_iter().cycle().take(DATA - words.len()) {
         words.push(pad);
     }
     words.extend(correction(&words));
     Some(words)
+}
+
+/// Bits, highest first; those of the last word that nobody has pushed are zero.
+struct Bits {
+    words: Vec<u8>,
+    len: usize,
+}
+
+impl Bits {
+    fn push(&mut self, value: usize, count: usize) {
+        for i in (0..count).rev() {
+            if self.len.is_multiple_of(8) {
+                self.words.push(0);
+            }
+            if let Some(last) = self.words.last_mut() {
+                *last |= ((value >> i & 1) as u8) << (7 - self.len % 8);
+            }
+            self.len += 1;
+        }
+    }
 }
 
 /// A product in the field of 256 elements.
@@ -146,9 +160,9 @@ fn correction(data: &[u8]) -> [u8; CORRECTION] {
     }
     let mut root = 1;
     for _ in 0..CORRECTION {
-        let mut above = generator.iter().copied().skip(1).chain([0]).collect::<Vec<u8>>().into_iter();
-        for coefficient in &mut generator {
-            *coefficient = product(*coefficient, root) ^ above.next().unwrap_or(0);
+        let mut above = 0;
+        for coefficient in generator.iter_mut().rev() {
+            above = std::mem::replace(coefficient, product(*coefficient, root) ^ above);
         }
         root = product(root, 2);
     }

@@ -6,28 +6,29 @@
 
 use super::accessory::{Accessory, Camera, Value, Viewer};
 use super::camera::Source;
-use super::pairing::Job;
+use super::pairing::Done;
 use super::session::{Next, Session, Snapshot};
 use crate::net::auth::address_key;
+use crate::net::door;
 use crate::net::limits::{
-    ACCEPT_PAUSE, HOMEKIT_CONNECTIONS, HOMEKIT_OUT, HOMEKIT_READ, HOMEKIT_SAVE_PAUSE, HOMEKIT_SAVE_RETRY,
-    HOMEKIT_SNAPSHOT_TIME, HOMEKIT_STRANGER_TIME, HOMEKIT_STRANGERS, HOMEKIT_TYPING_TIME, HOMEKIT_WRITE_TIME,
-    HTTP_LINGER_TIME, YIELD_MESSAGES,
+    HOMEKIT_CONNECTIONS, HOMEKIT_READ, HOMEKIT_SAVE_PAUSE, HOMEKIT_SAVE_RETRY, HOMEKIT_SNAPSHOT_TIME,
+    HOMEKIT_STRANGER_TIME, HOMEKIT_STRANGERS, HOMEKIT_TYPING_TIME, HOMEKIT_WRITE_TIME, HTTP_LINGER_TIME,
+    YIELD_MESSAGES,
 };
 use crate::net::mdns::{Invalid, Registration, Responder, Service};
 use crate::net::reactor::Timer;
+use crate::net::sleeper::Sleeper;
 use crate::net::socket::{Listener, Peer, Socket};
-use crate::net::worker::Worker;
+use crate::net::worker::{Pending, Worker};
 use crate::stream::{Executor, Local};
 use async_task::Task;
-use futures_lite::future::{or, yield_now};
 use std::cell::{Cell, Ref, RefCell};
-use std::future::{poll_fn, ready};
+use std::future::{self, poll_fn};
 use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 /// Bytes of a service's name.
@@ -43,7 +44,7 @@ pub trait Store {
 /// Keeps nothing: after a restart nobody is paired.
 impl Store for () {
     fn save(&self, _: Vec<u8>) -> Local<bool> {
-        Box::pin(ready(true))
+        Box::pin(future::ready(true))
     }
 }
 
@@ -56,7 +57,7 @@ pub trait Snapshots {
 /// Has no pictures: whoever asks is told that the camera cannot be reached.
 impl Snapshots for () {
     fn take(&self, _: Snapshot) -> Local<Option<Rc<[u8]>>> {
-        Box::pin(ready(None))
+        Box::pin(future::ready(None))
     }
 }
 
@@ -106,16 +107,13 @@ struct Line {
     closed: Cell<bool>,
     /// Something has changed that its session should look at.
     rung: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
 }
 
 impl Line {
     fn ring(&self) {
         self.rung.set(true);
-        let waker = self.waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.sleeper.wake();
     }
 
     fn close(&self) {
@@ -203,23 +201,11 @@ impl Server {
     pub fn serve(self: &Rc<Self>, listener: Listener) -> Listening {
         self.stopped.set(false);
         let server = self.clone();
-        let task = self.executor.spawn(async move {
-            let mut turns = 0u32;
-            loop {
-                match listener.accept().await {
-                    Ok((socket, peer)) => server.welcome(socket, peer),
-                    Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                    Err(e) => {
-                        log::warn!(target: "homekit", "no connection can be accepted just now: {e}");
-                        Timer::after(ACCEPT_PAUSE).await;
-                    }
-                }
-                turns = turns.wrapping_add(1);
-                if turns.is_multiple_of(YIELD_MESSAGES) {
-                    yield_now().await;
-                }
-            }
-        });
+        let welcome = move |socket, peer| {
+            server.welcome(socket, peer);
+            true
+        };
+        let task = self.executor.spawn(door::accept(listener, "homekit", Box::new(welcome)));
         Listening { server: self.clone(), _task: task }
     }
 
@@ -261,37 +247,37 @@ impl Server {
 
     /// Motion has begun or ended, for the accessory of that number.
     pub fn motion(self: &Rc<Self>, aid: u32, on: bool) {
-        self.at(aid, |accessory, _| accessory.motion(on));
+        self.at(aid, &mut |accessory, _| accessory.motion(on));
     }
 
     /// The bell was pressed.
     pub fn press(self: &Rc<Self>, aid: u32) {
-        self.at(aid, |accessory, _| accessory.press());
+        self.at(aid, &mut |accessory, _| accessory.press());
     }
 
     /// A value of the camera's own has changed.
     pub fn set(self: &Rc<Self>, aid: u32, iid: u16, value: Value) {
-        self.at(aid, |accessory, _| accessory.set(iid, value));
+        self.at(aid, &mut |accessory, _| accessory.set(iid, value.clone()));
     }
 
     /// Somebody at the camera cuts it off, or lets it see again.
     pub fn disable(self: &Rc<Self>, aid: u32, on: bool) {
-        self.at(aid, |accessory, camera| accessory.set_disabled(on, camera));
+        self.at(aid, &mut |accessory, camera| accessory.set_disabled(on, camera));
     }
 
     /// What the pictures are that hubs get.
     pub fn see(self: &Rc<Self>, aid: u32, source: Source) {
-        self.at(aid, |accessory, camera| accessory.see(source, camera));
+        self.at(aid, &mut |accessory, camera| accessory.see(source, camera));
     }
 
     /// A live view has ended by itself.
     pub fn live_ended(self: &Rc<Self>, aid: u32, viewer: Viewer) {
-        self.at(aid, |accessory, camera| accessory.live_ended(viewer, camera));
+        self.at(aid, &mut |accessory, camera| accessory.live_ended(viewer, camera));
     }
 
     /// Changes the accessory of that number, if there is one, and does what follows from it.
-    fn at(self: &Rc<Self>, aid: u32, change: impl FnOnce(&mut Accessory, &mut dyn Camera)) {
-        self.with(|accessory, camera| {
+    fn at(self: &Rc<Self>, aid: u32, change: &mut dyn FnMut(&mut Accessory, &mut dyn Camera)) {
+        self.with(&mut |accessory, camera| {
             if let Some((accessory, camera)) = accessory.at_mut(aid, camera) {
                 change(accessory, camera);
             }
@@ -300,7 +286,7 @@ impl Server {
 
     /// Removes every controller.
     pub fn forget_all(self: &Rc<Self>) {
-        self.with(|accessory, camera| accessory.forget_all(camera));
+        self.with(&mut |accessory, camera| accessory.forget_all(camera));
     }
 
     /// The books of those behind it, as they are now.
@@ -322,10 +308,9 @@ impl Server {
     }
 
     /// Changes the accessory, and does what follows from it.
-    fn with<T>(self: &Rc<Self>, change: impl FnOnce(&mut Accessory, &mut dyn Camera) -> T) -> T {
-        let done = change(&mut self.accessory.borrow_mut(), &mut **self.camera.borrow_mut());
+    fn with(self: &Rc<Self>, change: &mut dyn FnMut(&mut Accessory, &mut dyn Camera)) {
+        change(&mut self.accessory.borrow_mut(), &mut **self.camera.borrow_mut());
         self.settle();
-        done
     }
 
     fn settle(self: &Rc<Self>) {
@@ -389,17 +374,23 @@ impl Server {
             known: Cell::new(false),
             closed: Cell::new(false),
             rung: Cell::new(false),
-            waker: RefCell::default(),
+            sleeper: Sleeper::default(),
         });
         self.lines.borrow_mut().push(line.clone());
         let server = self.clone();
         let local = peer.local.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip().to_canonical());
-        let run = async move {
-            let leave = Leave(server.clone(), line.clone());
-            connection(&server, &line, local).await;
-            drop(leave);
+        let session = Session::new(id, local, &self.accessory.borrow());
+        let mut work = Work {
+            server,
+            line,
+            session,
+            state: State::Steps,
+            next: None,
+            timer: Timer::never(),
+            written: 0,
+            stuck: false,
         };
-        self.executor.spawn(run).detach();
+        self.executor.spawn(async move { poll_fn(|cx| work.poll(cx)).await }).detach();
     }
 
     /// Closes somebody if there is no place for one more.
@@ -420,17 +411,11 @@ impl Server {
 
 /// The attributes of the announcement.
 fn txt(accessory: &Accessory) -> Vec<String> {
-    accessory.advertisement().into_iter().map(|(key, value)| [key, "=", &value].concat()).collect()
-}
-
-struct Leave(Rc<Server>, Rc<Line>);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        let Leave(server, line) = self;
-        server.lines.borrow_mut().retain(|l| l.id != line.id);
-        server.with(|accessory, camera| accessory.connection_closed(line.id, camera));
+    let mut txt = Vec::new();
+    for (key, value) in accessory.advertisement() {
+        txt.push([key, "=", &value].concat());
     }
+    txt
 }
 
 /// Bytes that nobody can guess. Without the system's there is no HomeKit: keys would be guessable.
@@ -441,81 +426,126 @@ pub fn random(bytes: &mut [u8]) {
     }
 }
 
-/// What ended a wait.
-enum Woken {
-    Readable,
-    Rung,
-    Time,
+/// What a connection is at.
+enum State {
+    /// Its session says what is next.
+    Steps,
+    /// The controller has its turn, or something changes; until then at the latest.
+    Waits(Option<Instant>),
+    /// The book is being kept.
+    Saves(Local<bool>),
+    /// A job is being done.
+    Works(Pending<Done>),
+    /// A picture is being taken.
+    Pictures(Local<Option<Rc<[u8]>>>),
+    /// The peer reads the last answer: bytes that nobody reads would reset the connection.
+    Lingers,
 }
 
-async fn wait(line: &Line, room: bool, until: Option<Instant>) -> Woken {
-    let mut timer = until.map_or_else(Timer::never, Timer::at);
-    poll_fn(|cx| {
-        line.waker.replace(Some(cx.waker().clone()));
-        if line.rung.take() {
-            return Poll::Ready(Woken::Rung);
-        }
-        if room && line.socket.poll_readable(cx).is_ready() {
-            return Poll::Ready(Woken::Readable);
-        }
-        Future::poll(Pin::new(&mut timer), cx).map(|()| Woken::Time)
-    })
-    .await
+/// A connection at work.
+struct Work {
+    server: Rc<Server>,
+    line: Rc<Line>,
+    session: Session,
+    state: State,
+    /// What is done once all that was said before is written.
+    next: Option<Next>,
+    /// How long that is waited for what it is at.
+    timer: Timer,
+    written: usize,
+    /// The peer takes nothing just now.
+    stuck: bool,
 }
 
-/// Writes all of it; false if the peer does not take it.
-async fn flush(line: &Line, out: &mut Vec<u8>) -> bool {
-    let mut at = 0;
-    while let Some(rest) = out.get(at..).filter(|rest| !rest.is_empty()) {
-        match line.socket.try_write(&[IoSlice::new(rest)]) {
-            Ok(0) => {
-                let room = async { line.socket.writable().await.is_ok() };
-                let late = async {
-                    Timer::after(HOMEKIT_WRITE_TIME).await;
-                    false
-                };
-                if !or(room, late).await || line.closed.get() {
-                    return false;
-                }
-            }
-            Ok(n) => at += n,
-            Err(_) => return false,
-        }
+impl Drop for Work {
+    fn drop(&mut self) {
+        let id = self.line.id;
+        self.server.lines.borrow_mut().retain(|l| l.id != id);
+        self.server.with(&mut |accessory, camera| accessory.connection_closed(id, camera));
     }
-    out.clear();
-    out.shrink_to(HOMEKIT_OUT);
-    true
 }
 
-/// A connection's life.
-async fn connection(server: &Rc<Server>, line: &Rc<Line>, local: IpAddr) {
-    let mut session = Session::new(line.id, local, &server.accessory.borrow());
-    let mut buffer = [0; HOMEKIT_READ];
-    let (mut next, mut turns) = (None, 0u32);
-    // what has been done is brought to its end also where nobody waits for the answer any more
-    while next.is_some() || !line.closed.get() {
-        let step = match next.take() {
-            Some(step) => step,
-            None => server.with(|a, c| session.step(a, c, Instant::now(), &mut random)),
-        };
+impl Work {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.line.sleeper.wait(cx.waker());
+        for _ in 0..YIELD_MESSAGES {
+            match self.turn(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Goes on; false when the connection is over.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Work { server, session, timer, .. } = self;
+        match &mut self.state {
+            State::Steps => return self.step(cx),
+            State::Waits(end) => {
+                let end = *end;
+                return self.wait(cx, end);
+            }
+            State::Lingers => return self.linger(cx),
+            State::Saves(saved) => {
+                let ok = ready!(saved.as_mut().poll(cx));
+                server.saving.set(server.saving.get() - 1);
+                server.with(&mut |a, _| session.saved(a, ok));
+            }
+            State::Works(pending) => {
+                let mut done = Some(ready!(Pin::new(pending).poll(cx)));
+                let next = &mut self.next;
+                server.with(&mut |a, c| {
+                    *next = done.take().and_then(|done| session.job_done(a, c, done, Instant::now()));
+                });
+            }
+            State::Pictures(picture) => {
+                let jpeg = match picture.as_mut().poll(cx) {
+                    Poll::Ready(jpeg) => jpeg,
+                    Poll::Pending => {
+                        ready!(Pin::new(timer).poll(cx));
+                        None
+                    }
+                };
+                session.snapshot(jpeg.as_deref());
+            }
+        }
+        self.state = State::Steps;
+        Poll::Ready(true)
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Work { server, session, line, .. } = self;
+        let mut next = self.next.take();
+        if next.is_none() && !line.closed.get() {
+            server.with(&mut |a, c| next = Some(session.step(a, c, Instant::now(), &mut random)));
+        }
+        // what has been done is brought to its end also where nobody waits for the answer any more
+        let Some(next) = next else { return Poll::Ready(false) };
         line.known.set(session.is_verified());
-        if let Next::Save = step {
+        if let Next::Save = next {
             // before anything is waited for: others' changes are kept after ours
             server.saving.set(server.saving.get() + 1);
-            let saved = server.store.save(server.accessory.borrow().book.encode());
-            let ok = saved.await;
-            server.saving.set(server.saving.get() - 1);
-            server.with(|a, _| session.saved(a, ok));
-            continue;
+            self.state = State::Saves(server.store.save(server.accessory.borrow().book.encode()));
+            return Poll::Ready(true);
         }
-        if !flush(line, session.output()).await {
-            return;
+        match self.flush(cx) {
+            Poll::Ready(true) => {}
+            Poll::Ready(false) => return Poll::Ready(false),
+            Poll::Pending => {
+                self.next = Some(next);
+                return Poll::Pending;
+            }
         }
-        turns = turns.wrapping_add(1);
-        if turns.is_multiple_of(YIELD_MESSAGES) {
-            yield_now().await;
-        }
-        match step {
+        self.begin(next);
+        Poll::Ready(true)
+    }
+
+    fn begin(&mut self, next: Next) {
+        let Work { server, session, line, .. } = self;
+        match next {
             Next::Wait(due) => {
                 let patience = match session.is_verified() {
                     true => None,
@@ -524,68 +554,96 @@ async fn connection(server: &Rc<Server>, line: &Rc<Line>, local: IpAddr) {
                 };
                 let end = patience.map(|patience| line.heard.get() + patience);
                 let until = [due, end].into_iter().flatten().min();
-                match wait(line, session.has_room(), until).await {
-                    Woken::Rung => {}
-                    Woken::Time if end.is_some_and(|end| end <= Instant::now()) => return,
-                    Woken::Time => {}
-                    Woken::Readable => match line.socket.try_read(&mut buffer) {
-                        Ok(0) => return,
-                        Ok(n) => {
-                            line.heard.set(Instant::now());
-                            if let Err(e) = session.receive(buffer.get(..n).unwrap_or_default()) {
-                                log::debug!(target: "homekit", "connection {}: {e}", line.id);
-                                return;
-                            }
-                        }
-                        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                        Err(_) => return,
-                    },
-                }
+                self.timer = until.map_or_else(Timer::never, Timer::at);
+                self.state = State::Waits(end);
             }
-            Next::Work(job) => next = work(server, &mut session, job).await,
+            Next::Work(job) => match server.slow.run(move || job.run()) {
+                Ok(pending) => self.state = State::Works(pending),
+                Err(refused) => {
+                    log::warn!(target: "homekit", "a controller has to try again: {refused}");
+                    server.with(&mut |a, _| session.job_refused(a));
+                }
+            },
             Next::Snapshot(wanted) => {
-                let late = async {
-                    Timer::after(HOMEKIT_SNAPSHOT_TIME).await;
-                    None
-                };
                 let pictures = server.annex(wanted.aid).map_or(&server.snapshots, |annex| &annex.snapshots);
-                let jpeg = or(pictures.take(wanted), late).await;
-                session.snapshot(jpeg.as_deref());
+                self.state = State::Pictures(pictures.take(wanted));
+                self.timer = Timer::after(HOMEKIT_SNAPSHOT_TIME);
             }
             Next::Save => {}
-            Next::Close => return linger(line, &mut buffer).await,
+            Next::Close => {
+                line.socket.shutdown(Shutdown::Write);
+                self.timer = Timer::after(HTTP_LINGER_TIME);
+                self.state = State::Lingers;
+            }
         }
     }
-}
 
-/// Has a job done elsewhere.
-async fn work(server: &Rc<Server>, session: &mut Session, job: Job) -> Option<Next> {
-    match server.slow.run(move || job.run()) {
-        Ok(pending) => {
-            let done = pending.await;
-            server.with(|a, c| session.job_done(a, c, done, Instant::now()))
+    /// Writes all that was said; false if the peer does not take it.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let out = self.session.output();
+        while let Some(rest) = out.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.line.socket.try_write(&[IoSlice::new(rest)]) {
+                Ok(0) => {
+                    if !std::mem::replace(&mut self.stuck, true) {
+                        self.timer = Timer::after(HOMEKIT_WRITE_TIME);
+                    }
+                    if let Poll::Ready(room) = self.line.socket.poll_writable(cx) {
+                        if room.is_err() || self.line.closed.get() {
+                            return Poll::Ready(false);
+                        }
+                        continue;
+                    }
+                    ready!(Pin::new(&mut self.timer).poll(cx));
+                    return Poll::Ready(false);
+                }
+                Ok(n) => {
+                    self.written += n;
+                    self.stuck = false;
+                }
+                Err(_) => return Poll::Ready(false),
+            }
         }
-        Err(refused) => {
-            log::warn!(target: "homekit", "a controller has to try again: {refused}");
-            server.with(|a, _| session.job_refused(a));
-            None
-        }
+        (self.written, self.stuck) = (0, false);
+        // connections stay for weeks, and say little
+        *out = Vec::new();
+        Poll::Ready(true)
     }
-}
 
-/// Lets the peer read the last answer: bytes that nobody reads would reset the connection.
-async fn linger(line: &Line, buffer: &mut [u8]) {
-    line.socket.shutdown(Shutdown::Write);
-    let end = Instant::now() + HTTP_LINGER_TIME;
-    while !line.closed.get() {
-        match wait(line, true, Some(end)).await {
-            Woken::Time => return,
-            Woken::Rung => {}
-            Woken::Readable => match line.socket.try_read(buffer) {
-                Ok(0) => return,
-                Err(e) if e.kind() != ErrorKind::WouldBlock => return,
-                _ => {}
-            },
+    fn wait(&mut self, cx: &mut Context<'_>, end: Option<Instant>) -> Poll<bool> {
+        let Work { session, line, .. } = self;
+        if line.rung.take() {
+            self.state = State::Steps;
+            return Poll::Ready(true);
         }
+        if session.has_room() && line.socket.poll_readable(cx).is_ready() {
+            self.state = State::Steps;
+            let mut buffer = [0; HOMEKIT_READ];
+            return Poll::Ready(match line.socket.try_read(&mut buffer) {
+                Ok(0) => false,
+                Ok(n) => {
+                    line.heard.set(Instant::now());
+                    let received = session.receive(buffer.get(..n).unwrap_or_default());
+                    if let Err(e) = &received {
+                        log::debug!(target: "homekit", "connection {}: {e}", line.id);
+                    }
+                    received.is_ok()
+                }
+                Err(e) => e.kind() == ErrorKind::WouldBlock,
+            });
+        }
+        ready!(Pin::new(&mut self.timer).poll(cx));
+        self.state = State::Steps;
+        Poll::Ready(end.is_none_or(|end| end > Instant::now()))
+    }
+
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.line.closed.get() || Pin::new(&mut self.timer).poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        ready!(self.line.socket.poll_readable(cx)).ok();
+        Poll::Ready(match self.line.socket.try_read(&mut [0; HOMEKIT_READ]) {
+            Ok(n) => n > 0,
+            Err(e) => e.kind() == ErrorKind::WouldBlock,
+        })
     }
 }

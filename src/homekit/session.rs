@@ -28,6 +28,31 @@ const LONGEST_PREPARE: Duration = Duration::from_secs(60);
 const MOST_HELD: usize = HTTP_HEAD + 4 * HOMEKIT_BODY;
 const PAIRING: &str = "application/pairing+tlv8";
 
+#[derive(Clone, Copy)]
+enum Route {
+    Setup,
+    Verify,
+    Identify,
+    Pairings,
+    Accessories,
+    Read,
+    Write,
+    Prepare,
+    Resource,
+}
+
+const ROUTES: [(&str, Method, Route); 9] = [
+    ("/pair-setup", Method::Post, Route::Setup),
+    ("/pair-verify", Method::Post, Route::Verify),
+    ("/identify", Method::Post, Route::Identify),
+    ("/pairings", Method::Post, Route::Pairings),
+    ("/accessories", Method::Get, Route::Accessories),
+    ("/characteristics", Method::Get, Route::Read),
+    ("/characteristics", Method::Put, Route::Write),
+    ("/prepare", Method::Put, Route::Prepare),
+    ("/resource", Method::Post, Route::Resource),
+];
+
 /// A picture that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -44,7 +69,7 @@ pub enum Next {
     /// Bytes from the controller, a change of the accessory, or this time.
     Wait(Option<Instant>),
     /// This on a worker, then [`Session::job_done`].
-    Work(Job),
+    Work(Box<Job>),
     /// The accessory's book, as it is then, on flash, then [`Session::saved`].
     Save,
     /// This picture, then [`Session::snapshot`].
@@ -151,7 +176,7 @@ impl Session {
             self.closing = true;
             self.out.clear();
         }
-        self.sealed.drain(..used?);
+        http::pass(&mut self.sealed, used?);
         Ok(())
     }
 
@@ -235,8 +260,10 @@ impl Session {
         random: &mut dyn FnMut(&mut [u8]),
     ) -> Option<Next> {
         let verified = self.controller.is_some();
-        let answer = match (request.method, request.path.as_str()) {
-            (Method::Post, "/pair-setup") => {
+        let is_there = |route: &&(&str, Method, Route)| route.0 == request.path;
+        let route = ROUTES.iter().filter(is_there).find(|(_, method, _)| *method == request.method);
+        let answer = match route.map(|(.., route)| *route) {
+            Some(Route::Setup) => {
                 let before = accessory.book.clone();
                 let step = match Tlv::parse(&request.body) {
                     Err(_) => Step::Malformed,
@@ -246,8 +273,8 @@ impl Session {
                 };
                 return self.pairing(accessory, camera, step, before);
             }
-            (Method::Post, "/pair-verify") => return self.pair_verify(accessory, request, random),
-            (Method::Post, "/identify") => {
+            Some(Route::Verify) => return self.pair_verify(accessory, request, random),
+            Some(Route::Identify) => {
                 if accessory.book.is_paired() {
                     status(400, Status::Privileges)
                 } else {
@@ -256,7 +283,7 @@ impl Session {
                 }
             }
             _ if !verified => status(470, Status::Privileges),
-            (Method::Post, "/pairings") => {
+            Some(Route::Pairings) => {
                 let before = accessory.book.clone();
                 let caller = self.controller.as_ref().map(|c| c.id.as_slice()).unwrap_or_default();
                 let step = match Tlv::parse(&request.body) {
@@ -265,27 +292,20 @@ impl Session {
                 };
                 return self.pairing(accessory, camera, step, before);
             }
-            (Method::Get, "/accessories") => {
+            Some(Route::Accessories) => {
                 http::json(200, &characteristics::accessories(accessory, self.connection))
             }
-            (Method::Get, "/characteristics") => {
-                characteristics::read(accessory, request, self.connection, &self.subscribed)
-            }
-            (Method::Put, "/characteristics") => self.write(accessory, camera, request, now),
-            (Method::Put, "/prepare") => self.prepare(request, now),
-            (Method::Post, "/resource") => match resource(accessory, request) {
+            Some(Route::Read) => characteristics::read(accessory, request, self.connection, &self.subscribed),
+            Some(Route::Write) => self.write(accessory, camera, request, now),
+            Some(Route::Prepare) => self.prepare(request, now),
+            Some(Route::Resource) => match resource(accessory, request) {
                 Err(answer) => answer,
                 Ok(snapshot) => {
                     self.waiting = Waiting::Snapshot;
                     return Some(Next::Snapshot(snapshot));
                 }
             },
-            (
-                _,
-                "/accessories" | "/characteristics" | "/prepare" | "/resource" | "/pairings" | "/pair-setup"
-                | "/pair-verify" | "/identify",
-            ) => http::answer(405, "", b""),
-            _ => http::answer(404, "", b""),
+            None => http::answer(if ROUTES.iter().any(|r| is_there(&r)) { 405 } else { 404 }, "", b""),
         };
         self.send(&answer);
         None

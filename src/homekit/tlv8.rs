@@ -87,9 +87,14 @@ impl Tlv {
         number(self.get(kind)?)
     }
 
-    /// The first value of a type as a small number.
+    /// The first value of a type as a number of two bytes.
+    pub fn short(&self, kind: u8) -> Option<u16> {
+        self.uint(kind)?.try_into().ok()
+    }
+
+    /// The first value of a type as a number of one byte.
     pub fn byte(&self, kind: u8) -> Option<u8> {
-        self.uint(kind).and_then(|n| u8::try_from(n).ok())
+        self.short(kind)?.try_into().ok()
     }
 
     /// The first value of a type as a message of its own.
@@ -125,47 +130,60 @@ impl Writer {
     }
 
     /// A value of any length, cut where it has to be.
+    #[inline(always)]
     pub fn put(mut self, kind: u8, value: &[u8]) -> Writer {
-        if value.is_empty() {
-            self.out.extend([kind, 0]);
-        }
-        for part in value.chunks(255) {
-            self.out.extend([kind, part.len() as u8]);
-            self.out.extend_from_slice(part);
-        }
+        self.add(kind, value);
         self
     }
 
+    /// The same in place: what all the others are made of.
+    #[inline(never)]
+    fn add(&mut self, kind: u8, value: &[u8]) {
+        if value.is_empty() {
+            self.out.extend_from_slice(&[kind, 0]);
+        }
+        for part in value.chunks(255) {
+            self.out.extend_from_slice(&[kind, part.len() as u8]);
+            self.out.extend_from_slice(part);
+        }
+    }
+
     /// A number of one byte.
+    #[inline(always)]
     pub fn u8(self, kind: u8, value: u8) -> Writer {
         self.put(kind, &[value])
     }
 
     /// A number of two bytes.
+    #[inline(always)]
     pub fn u16(self, kind: u8, value: u16) -> Writer {
         self.put(kind, &value.to_le_bytes())
     }
 
     /// A number of four bytes.
+    #[inline(always)]
     pub fn u32(self, kind: u8, value: u32) -> Writer {
         self.put(kind, &value.to_le_bytes())
     }
 
     /// A number of eight bytes.
+    #[inline(always)]
     pub fn u64(self, kind: u8, value: u64) -> Writer {
         self.put(kind, &value.to_le_bytes())
     }
 
     /// A message within the message.
+    #[inline(always)]
     pub fn nest(self, kind: u8, inner: Writer) -> Writer {
         self.put(kind, &inner.out)
     }
 
     /// An entry of a list of equal types: parted from the one before it by an empty item of type
     /// `separator` (0 inside characteristics, 0xff in pairing messages).
+    #[inline(always)]
     pub fn entry(mut self, separator: u8, first: bool, kind: u8, value: &[u8]) -> Writer {
         if !first {
-            self.out.extend([separator, 0]);
+            self.add(separator, &[]);
         }
         self.put(kind, value)
     }

@@ -381,6 +381,8 @@ impl Bits<'_> {
         (self.bytes.len() * 8).saturating_sub(self.at)
     }
 
+    #[cold]
+    #[inline(never)]
     fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);
         self.bytes = &[];

@@ -71,6 +71,7 @@ impl<'a> BitReader<'a> {
 
     /// From here on nothing can be read, and this is why.
     #[cold]
+    #[inline(never)]
     pub fn fail(&mut self, error: SyntaxError) {
         self.error.get_or_insert(error);
         (self.next, self.window, self.have) = (self.data.len(), 0, 0);

@@ -295,35 +295,28 @@ impl ParameterSets {
         match self.codec {
             NalCodec::H264 => {
                 let head = h264::SliceHeader::read(nal, |id| {
-                    let pps = self.sets.iter().find_map(|s| match &s.parsed {
-                        Parsed::Pps264(pps) if pps.id == id => Some(pps),
-                        _ => None,
-                    })?;
-                    let sps = self.sets.iter().find_map(|s| match &s.parsed {
-                        Parsed::Sps264(sps) if sps.id == pps.sps_id => Some(&**sps),
-                        _ => None,
-                    })?;
-                    Some((sps, pps))
+                    let Some(Parsed::Pps264(pps)) = self.set(2, id) else { return None };
+                    let Some(Parsed::Sps264(sps)) = self.set(1, pps.sps_id) else { return None };
+                    Some((&**sps, pps))
                 })
                 .ok()?;
                 Some(SliceInfo { kind: head.kind, qp: head.qp, first: head.first_mb == 0 })
             }
             NalCodec::H265 => {
                 let head = h265::SliceHeader::read(nal, |id| {
-                    let pps = self.sets.iter().find_map(|s| match &s.parsed {
-                        Parsed::Pps265(pps) if pps.id == id => Some(pps),
-                        _ => None,
-                    })?;
-                    let sps = self.sets.iter().find_map(|s| match &s.parsed {
-                        Parsed::Sps265(sps) if sps.id == pps.sps_id => Some(&**sps),
-                        _ => None,
-                    })?;
-                    Some((sps, pps))
+                    let Some(Parsed::Pps265(pps)) = self.set(2, id) else { return None };
+                    let Some(Parsed::Sps265(sps)) = self.set(1, pps.sps_id) else { return None };
+                    Some((&**sps, pps))
                 })
                 .ok()?;
                 Some(SliceInfo { kind: head.kind, qp: head.qp, first: head.first })
             }
         }
+    }
+
+    /// The set of this type and number.
+    fn set(&self, order: u8, id: u8) -> Option<&Parsed> {
+        self.sets.iter().find(|s| s.order == order && s.id == id).map(|s| &s.parsed)
     }
 }
 

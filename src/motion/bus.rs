@@ -2,7 +2,8 @@
 //! oldest of what it has not heard, and is told how much.
 
 use crate::media::Time;
-use std::cell::RefCell;
+use crate::net::sleeper::Sleeper;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
@@ -63,15 +64,15 @@ pub struct Event {
 
 #[derive(Default)]
 struct Ear {
-    queue: VecDeque<Event>,
-    lost: u32,
-    waker: Option<Waker>,
+    queue: RefCell<VecDeque<Event>>,
+    lost: Cell<u32>,
+    sleeper: Sleeper,
 }
 
 /// Where events are posted.
 #[derive(Default)]
 pub struct Bus {
-    ears: RefCell<Vec<Weak<RefCell<Ear>>>>,
+    ears: RefCell<Vec<Weak<Ear>>>,
     on: RefCell<Vec<(Rc<str>, &'static str)>>,
     wants: Rc<Wants>,
 }
@@ -114,18 +115,14 @@ impl Bus {
         self.remember(&event);
         let ears: Vec<_> = self.ears.borrow().iter().filter_map(Weak::upgrade).collect();
         for ear in ears {
-            let waker = {
-                let mut ear = ear.borrow_mut();
-                if ear.queue.len() >= BEHIND {
-                    ear.queue.pop_front();
-                    ear.lost = ear.lost.saturating_add(1);
-                }
-                ear.queue.push_back(event.clone());
-                ear.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
+            let mut queue = ear.queue.borrow_mut();
+            if queue.len() >= BEHIND {
+                queue.pop_front();
+                ear.lost.set(ear.lost.get().saturating_add(1));
             }
+            queue.push_back(event.clone());
+            drop(queue);
+            ear.sleeper.wake();
         }
     }
 
@@ -148,15 +145,17 @@ impl Bus {
     /// The streams for which this was last posted as on, in the order of their names.
     pub fn all_on(&self, what: What) -> Vec<Rc<str>> {
         let on = self.on.borrow();
-        let mut names: Vec<_> =
-            on.iter().filter(|(_, name)| *name == what.name()).map(|(of, _)| of.clone()).collect();
-        names.sort_unstable();
+        let mut names: Vec<Rc<str>> = Vec::new();
+        for (of, _) in on.iter().filter(|(_, name)| *name == what.name()) {
+            let at = names.partition_point(|before| before < of);
+            names.insert(at, of.clone());
+        }
         names
     }
 
     /// Hears everything that is posted from now on.
     pub fn listen(&self) -> Listener {
-        let ear = Rc::new(RefCell::new(Ear::default()));
+        let ear = Rc::<Ear>::default();
         let mut ears = self.ears.borrow_mut();
         ears.retain(|e| e.strong_count() > 0);
         ears.push(Rc::downgrade(&ear));
@@ -199,18 +198,17 @@ impl Bus {
 
 /// Somebody who listens.
 pub struct Listener {
-    ear: Rc<RefCell<Ear>>,
+    ear: Rc<Ear>,
 }
 
 impl Listener {
     /// The next event.
     pub async fn next(&self) -> Event {
         poll_fn(|cx| {
-            let mut ear = self.ear.borrow_mut();
-            if let Some(event) = ear.queue.pop_front() {
+            if let Some(event) = self.ear.queue.borrow_mut().pop_front() {
                 return Poll::Ready(event);
             }
-            ear.waker = Some(cx.waker().clone());
+            self.ear.sleeper.wait(cx.waker());
             Poll::Pending
         })
         .await
@@ -218,7 +216,7 @@ impl Listener {
 
     /// How many events were lost since the last time this was asked.
     pub fn lost(&self) -> u32 {
-        std::mem::take(&mut self.ear.borrow_mut().lost)
+        self.ear.lost.take()
     }
 }
 

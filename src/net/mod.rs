@@ -4,6 +4,8 @@ pub mod auth;
 pub mod base64;
 pub mod clock;
 pub mod digest;
+#[cfg(feature = "homekit")]
+pub mod door;
 pub mod executor;
 #[cfg(test)]
 pub(crate) mod heap;
@@ -23,6 +25,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod sha1;
 pub mod signals;
+pub mod sleeper;
 pub mod socket;
 #[cfg(feature = "homekit")]
 pub mod srtp;

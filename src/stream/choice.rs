@@ -2,12 +2,12 @@
 //! sub stream's, or those of another stream. What runs already is taken at once; what would suit
 //! much better is dialled meanwhile.
 
-use super::source::{Lease, Outlet, Source, State, codec_list};
+use super::source::{Lease, Source, offered};
 use super::stream::{AttachError, Stream};
 use super::track::Track;
+use crate::media::CodecId;
 use crate::media::nal::NalCodec;
 use crate::media::parameter_sets::ParameterSets;
-use crate::media::{Codec, CodecId};
 use std::rc::Rc;
 
 /// A size this many times too large or too small, in pixels, is good enough not to dial for.
@@ -24,7 +24,7 @@ pub struct Picture {
 }
 
 /// How many times larger or smaller a track's pictures are than those wanted, in thousandths.
-fn misfit(track: &Track, width: u16, height: u16) -> u64 {
+fn misfit(track: &Track, (width, height): (u16, u16)) -> u64 {
     let codec = track.codec();
     let known = NalCodec::of(codec.id).map(|nal| ParameterSets::from_extra(nal, &codec.extra));
     let Some(info) = known.as_ref().and_then(ParameterSets::info) else { return UNKNOWN * 1000 };
@@ -33,24 +33,36 @@ fn misfit(track: &Track, width: u16, height: u16) -> u64 {
     own.max(wanted) * 1000 / own.min(wanted)
 }
 
-fn tracks(source: &Source, codec: CodecId) -> impl Iterator<Item = Rc<Track>> {
-    source.outlets().into_iter().filter_map(move |outlet| match outlet {
-        Outlet::Track(_, track) if track.codec().id == codec && !track.is_closed() => Some(track),
-        _ => None,
-    })
+fn sources(streams: &[Rc<Stream>]) -> Vec<Rc<Source>> {
+    let mut sources = Vec::new();
+    for stream in streams {
+        sources.append(&mut stream.sources());
+    }
+    sources
 }
 
 /// The best of what the sources have that need not be waited for.
-fn best(sources: &[Rc<Source>], codec: CodecId, (width, height): (u16, u16)) -> Option<(u64, Picture)> {
-    let running = sources.iter().filter(|s| s.state() == State::Running || !s.outlets().is_empty());
-    let all = running.flat_map(|s| tracks(s, codec).map(move |t| (misfit(&t, width, height), s, t)));
-    let (misfit, source, track) = all.min_by_key(|(misfit, ..)| *misfit)?;
-    Some((misfit, Picture { lease: source.lease(), track }))
+fn best(sources: &[Rc<Source>], codec: CodecId, size: (u16, u16)) -> Option<(u64, Picture)> {
+    let mut best = None;
+    let mut least = u64::MAX;
+    for source in sources {
+        for track in source.tracks() {
+            if track.codec().id != codec || track.is_closed() {
+                continue;
+            }
+            let misfit = misfit(&track, size);
+            if misfit < least {
+                (least, best) = (misfit, Some((source, track)));
+            }
+        }
+    }
+    let (source, track) = best?;
+    Some((least, Picture { lease: source.lease(), track }))
 }
 
 /// The pictures to begin with: the best of what runs, once the first source runs that has any.
 pub async fn first(streams: &[Rc<Stream>], codec: CodecId, size: (u16, u16)) -> Result<Picture, AttachError> {
-    let sources: Vec<Rc<Source>> = streams.iter().flat_map(|s| s.sources()).collect();
+    let sources = sources(streams);
     if sources.is_empty() {
         return Err(AttachError::NoSource);
     }
@@ -58,7 +70,8 @@ pub async fn first(streams: &[Rc<Stream>], codec: CodecId, size: (u16, u16)) -> 
     for source in &sources {
         let _lease = source.lease();
         match source.ready().await {
-            Ok(()) if tracks(source, codec).next().is_some() => {
+            // its own, or better ones that run already
+            Ok(()) if best(std::slice::from_ref(source), codec, size).is_some() => {
                 if let Some((_, picture)) = best(&sources, codec, size) {
                     return Ok(picture);
                 }
@@ -70,9 +83,7 @@ pub async fn first(streams: &[Rc<Stream>], codec: CodecId, size: (u16, u16)) -> 
     if !errors.is_empty() {
         return Err(AttachError::Sources(errors));
     }
-    let offered: Vec<Codec> =
-        sources.iter().flat_map(|s| s.outlets()).flat_map(|o| o.media().codecs.clone()).collect();
-    Err(AttachError::Codecs { offered: codec_list(offered.iter()), wanted: codec.name().into() })
+    Err(AttachError::Codecs { offered: offered(&sources), wanted: codec.name().into() })
 }
 
 /// Pictures that suit better than `than`, if there are any; sources that do not run are dialled only
@@ -83,9 +94,9 @@ pub async fn better(
     size: (u16, u16),
     than: &Rc<Track>,
 ) -> Option<Picture> {
-    let sources: Vec<Rc<Source>> = streams.iter().flat_map(|s| s.sources()).collect();
+    let sources = sources(streams);
     let mut leases = Vec::new();
-    let own = misfit(than, size.0, size.1);
+    let own = misfit(than, size);
     if own > GOOD * 1000 {
         for source in &sources {
             let lease = source.lease();

@@ -27,6 +27,10 @@ struct Scheme {
     connect: Rc<dyn Connect>,
 }
 
+fn too_many(stream: &str, most: usize, what: &str) -> SourceError {
+    SourceError::Refused(format!("stream {}: {most} {what}", Quoted(stream)))
+}
+
 /// Every stream of the program.
 pub struct Hall {
     context: Context,
@@ -59,9 +63,9 @@ impl Hall {
     pub fn register(&self, schemes: &[&'static str], connect: Rc<dyn Connect>) {
         let mut list = self.schemes.borrow_mut();
         for &name in schemes {
-            list.push(Scheme { name, connect: connect.clone() });
+            let at = list.partition_point(|s| s.name <= name);
+            list.insert(at, Scheme { name, connect: connect.clone() });
         }
-        list.sort_by_key(|s| s.name);
     }
 
     /// The schemes that can be dialled, in order.
@@ -114,12 +118,18 @@ impl Hall {
 
     /// Every track that holds frames just now.
     pub fn tracks(&self) -> Vec<Rc<Track>> {
-        let outlets = self.streams().into_iter().flat_map(|s| s.sources()).flat_map(|s| s.outlets());
-        let track = |outlet| match outlet {
-            Outlet::Track(_, track) => track,
-            Outlet::Speaker(_, speaker) => speaker.track().clone(),
-        };
-        outlets.map(track).collect()
+        let mut tracks = Vec::new();
+        for stream in self.streams() {
+            for source in stream.sources() {
+                for outlet in source.outlets() {
+                    tracks.push(match outlet {
+                        Outlet::Track(_, track) => track,
+                        Outlet::Speaker(_, speaker) => speaker.track().clone(),
+                    });
+                }
+            }
+        }
+        tracks
     }
 
     /// Every stream, in the order of the configuration.
@@ -143,20 +153,14 @@ impl Hall {
     /// changes.
     pub fn set(&self, name: &str, sources: Vec<SourceSpec>) -> Result<Rc<Stream>, SourceError> {
         if sources.len() > SOURCES {
-            return Err(SourceError::Refused(format!(
-                "stream {}: {SOURCES} sources are the most that one stream has",
-                Quoted(name)
-            )));
+            return Err(too_many(name, SOURCES, "sources are the most that one stream has"));
         }
         for spec in &sources {
             self.check(spec)?;
         }
         let known = self.named(name);
         if known.is_none() && self.streams.borrow().len() >= STREAMS {
-            return Err(SourceError::Refused(format!(
-                "stream {}: {STREAMS} streams are the most there can be",
-                Quoted(name)
-            )));
+            return Err(too_many(name, STREAMS, "streams are the most there can be"));
         }
         let stream = known.unwrap_or_else(|| {
             let stream = Stream::new(name, self.context.clone(), self.ids.clone(), VIEWERS);

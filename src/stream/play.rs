@@ -3,12 +3,12 @@
 
 use super::hall::Hall;
 use super::reader::{Join, Reader, Step};
-use super::source::{Lease, Outlet, Source, SourceError};
+use super::source::{Lease, Source, SourceError};
 use super::speaker::{Talk, Voice};
 use super::spec::SourceSpec;
 use super::stream::{AttachError, Stream};
 use super::transcode::Pipe;
-use super::viewer::{Peer, Viewer};
+use super::viewer::Viewer;
 use crate::media::{Codec, Kind};
 use crate::net::clock;
 use std::fmt;
@@ -78,12 +78,9 @@ impl Stream {
 
 /// The first sound of a source, read from its beginning.
 fn sound(source: &Rc<Source>) -> Option<(Reader, Codec)> {
-    let track = source.outlets().into_iter().find_map(|o| match o {
-        Outlet::Track(_, track) if track.kind() == Kind::Audio => Some(track),
-        _ => None,
-    })?;
+    let track = source.tracks().into_iter().find(|track| track.kind() == Kind::Audio)?;
     let codec = (*track.codec()).clone();
-    let viewer = Rc::new(Viewer::new(0, Peer { format: "play", ..Peer::default() }));
+    let viewer = Viewer::unlisted("play", "");
     Some((Reader::new(vec![track], Join::Back(Duration::from_secs(60)), viewer), codec))
 }
 

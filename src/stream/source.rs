@@ -12,6 +12,7 @@ use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::quoted::Quoted;
 use crate::net::reactor::Timer;
+use crate::net::sleeper::Sleeper;
 use crate::net::worker::Worker;
 use async_task::Task;
 use futures_lite::future;
@@ -114,23 +115,16 @@ struct Commands {
     key: Cell<bool>,
     bitrate: Cell<Option<u32>>,
     asked: Cell<Time>,
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
 }
 
 impl Commands {
-    fn wake(&self) {
-        let waker = self.waker.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
     fn ask_key(&self) {
         let now = clock::now();
         if now.since(self.asked.get()) >= ASK || self.asked.get() == Time::ZERO {
             self.asked.set(now);
             self.key.set(true);
-            self.wake();
+            self.sleeper.wake();
         }
     }
 }
@@ -271,6 +265,17 @@ impl Source {
     /// What it offers, as far as known.
     pub fn outlets(&self) -> Vec<Outlet> {
         self.outlets.borrow().clone()
+    }
+
+    /// The tracks that it sends to us, as far as known.
+    pub fn tracks(&self) -> Vec<Rc<Track>> {
+        let mut tracks = Vec::new();
+        for outlet in self.outlets.borrow().iter() {
+            if let Outlet::Track(_, track) = outlet {
+                tracks.push(track.clone());
+            }
+        }
+        tracks
     }
 
     /// Whether it is a publisher.
@@ -441,7 +446,7 @@ impl Source {
     /// Asks for about this many bits per second of video; false if it cannot be asked.
     pub fn ask_bitrate(&self, bits: u32) -> bool {
         self.commands.bitrate.set(Some(bits));
-        self.commands.wake();
+        self.commands.sleeper.wake();
         self.state.get() == State::Running
     }
 }
@@ -548,7 +553,7 @@ impl Link {
     pub fn speaker(&self, at: usize) -> Option<Reader> {
         match self.source.outlets.borrow().get(at) {
             Some(Outlet::Speaker(_, speaker)) => {
-                let viewer = Rc::new(Viewer::new(0, Peer { format: "speaker", ..Peer::default() }));
+                let viewer = Viewer::unlisted("speaker", "");
                 Some(Reader::new(vec![speaker.track().clone()], Join::Live, viewer))
             }
             _ => None,
@@ -585,8 +590,7 @@ impl Link {
             if let Some(bits) = commands.bitrate.take() {
                 return Poll::Ready(Command::Bitrate(bits));
             }
-            let old = commands.waker.borrow_mut().replace(cx.waker().clone());
-            drop(old);
+            commands.sleeper.wait(cx.waker());
             Poll::Pending
         })
         .await
@@ -602,8 +606,21 @@ impl Link {
     }
 }
 
-/// The codecs of a list of medias as the predecessor prints them: `video:H264, audio:PCMA`.
-pub fn codec_list<'a>(codecs: impl Iterator<Item = &'a Codec>) -> String {
+/// What sources send to us, as [`codec_list`] prints it.
+pub fn offered(sources: &[Rc<Source>]) -> String {
+    let mut codecs = Vec::new();
+    for source in sources {
+        for outlet in source.outlets.borrow().iter() {
+            if let Outlet::Track(media, _) = outlet {
+                codecs.extend_from_slice(&media.codecs);
+            }
+        }
+    }
+    codec_list(&codecs)
+}
+
+/// Codecs as the predecessor prints them: `video:H264, audio:PCMA`.
+pub fn codec_list(codecs: &[Codec]) -> String {
     let mut text = String::new();
     for codec in codecs {
         if !text.is_empty() {

@@ -2,13 +2,13 @@
 //! viewer wants, the sources are asked in order, and dialled only when their turn comes.
 
 use super::reader::{Join, Reader, Step};
-use super::source::{Context, Lease, Link, Outlet, Sides, Source, SourceError, State, codec_list};
+use super::source::{Context, Lease, Link, Outlet, Sides, Source, SourceError, State, codec_list, offered};
 use super::speaker::{Talk, Voice};
 use super::spec::SourceSpec;
 use super::track::Track;
 use super::transcode::{Derived, derive};
 use super::viewer::{Close, Peer, Viewer};
-use crate::media::{Codec, CodecId, Direction, Kind, Media};
+use crate::media::{Codec, CodecId, Kind, Media};
 use crate::net::clock;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -280,114 +280,69 @@ impl Stream {
     /// Finds the tracks that match, dialling sources as they are needed; never those of the source
     /// `own`.
     pub async fn find(self: &Rc<Stream>, wishes: &[Wish], own: &str) -> Result<Found, AttachError> {
-        let sources = self.sources();
-        if sources.is_empty() {
-            return Err(AttachError::NoSource);
-        }
-        let mut leases: Vec<Option<Lease>> = sources.iter().map(|_| None).collect();
-        let mut used = vec![false; sources.len()];
-        let mut tracks: Vec<Rc<Track>> = Vec::new();
-        let mut errors: Vec<SourceError> = Vec::new();
-        let mut failed = vec![false; sources.len()];
-        let mut keeps: Vec<Box<dyn Any>> = Vec::new();
+        let mut search = Search::new(self.sources(), own)?;
         for wish in wishes {
-            let before = tracks.len();
-            'sources: for (at, source) in sources.iter().enumerate() {
-                if source.spec.as_ref().is_some_and(|s| !own.is_empty() && s.text() == own)
-                    || is_set(&failed, at)
-                {
-                    continue;
+            let before = search.tracks.len();
+            for at in 0..search.places.len() {
+                if let Some(source) = search.dial(at) {
+                    let ready = source.ready().await;
+                    search.dialled(at, ready);
                 }
-                if leases.get(at).is_some_and(Option::is_none)
-                    && let Some(place) = leases.get_mut(at)
-                {
-                    *place = Some(source.lease());
-                    if let Err(error) = source.ready().await {
-                        if !errors.contains(&error) {
-                            errors.push(error);
-                        }
-                        set(&mut failed, at);
-                        *place = None;
-                        continue;
-                    }
-                }
-                for outlet in source.outlets() {
-                    let Outlet::Track(_, track) = outlet else { continue };
-                    if !wish.takes(&track.codec()) || tracks.iter().any(|t| Rc::ptr_eq(t, &track)) {
-                        continue;
-                    }
-                    tracks.push(track);
-                    set(&mut used, at);
-                    if !wish.all {
-                        break 'sources;
-                    }
+                if search.take(at, wish) {
+                    break;
                 }
             }
-            if tracks.len() == before
-                && wish.kind == Kind::Audio
-                && let Some(derived) = self.convert(wish, &sources, &leases)
-            {
-                tracks.push(derived.track.clone());
-                keeps.push(Box::new(derived));
+            if search.tracks.len() == before && wish.kind == Kind::Audio {
+                self.convert(wish, &mut search);
             }
         }
-        if !tracks.is_empty() {
-            let leases = leases.into_iter().zip(used).filter_map(|(lease, used)| lease.filter(|_| used));
-            keeps.extend(leases.map(|lease| Box::new(lease) as Box<dyn Any>));
-            return Ok(Found { tracks, keeps });
-        }
-        if !errors.is_empty() {
-            return Err(AttachError::Sources(errors));
-        }
-        let mut offered = Vec::new();
-        for source in &sources {
-            offered.extend(source.outlets().iter().flat_map(|o| match o.media().direction {
-                Direction::RecvOnly => o.media().codecs.clone(),
-                Direction::SendOnly => Vec::new(),
-            }));
-        }
-        let wanted = wishes.iter().map(|w| match w.codecs.is_empty() {
-            true => format!("{}:ANY", w.kind.name()),
-            false => codec_list(w.codecs.iter()),
-        });
-        Err(AttachError::Codecs {
-            offered: codec_list(offered.iter()),
-            wanted: wanted.collect::<Vec<_>>().join(", "),
-        })
+        search.end(wishes)
     }
 
     /// Sound that no source has but that can be made from what they have.
-    fn convert(&self, wish: &Wish, sources: &[Rc<Source>], leases: &[Option<Lease>]) -> Option<Rc<Derived>> {
+    fn convert(&self, wish: &Wish, search: &mut Search) {
         self.derived.borrow_mut().retain(|d| d.strong_count() > 0);
         for wanted in &wish.codecs {
-            for (source, _) in sources.iter().zip(leases).filter(|(_, lease)| lease.is_some()) {
-                for outlet in source.outlets() {
-                    let Outlet::Track(_, track) = outlet else { continue };
+            for place in &search.places {
+                if place.lease.is_none() {
+                    continue;
+                }
+                for track in place.source.tracks() {
                     if track.kind() != Kind::Audio {
                         continue;
                     }
-                    let has = track.codec();
-                    let rate = if wanted.rate == 0 { has.rate } else { wanted.rate };
-                    let channels = if wanted.channels == 0 { has.channels } else { wanted.channels };
-                    let wanted = Codec { rate, channels, ..wanted.clone() };
-                    let known =
-                        self.derived.borrow().iter().filter_map(Weak::upgrade).find(|d| {
-                            Rc::ptr_eq(&d.from, &track) && d.wanted == wanted && !d.track.is_closed()
-                        });
-                    if known.is_some() {
-                        return known;
-                    }
-                    match derive(&self.context, track, wanted, source.lease()) {
+                    match self.derive(&place.source, track, wanted) {
                         Ok(derived) => {
-                            self.derived.borrow_mut().push(Rc::downgrade(&derived));
-                            return Some(derived);
+                            search.tracks.push(derived.track.clone());
+                            search.keeps.push(Box::new(derived));
+                            return;
                         }
-                        Err(error) => log::debug!(target: "streams", "{}: {has}: {error}", self.name),
+                        Err(error) => log::debug!(target: "streams", "{}: {error}", self.name),
                     }
                 }
             }
         }
-        None
+    }
+
+    /// This track's sound in another codec, made once for all who want it.
+    fn derive(&self, source: &Rc<Source>, track: Rc<Track>, wanted: &Codec) -> Result<Rc<Derived>, String> {
+        let has = track.codec();
+        let mut wanted = wanted.clone();
+        if wanted.rate == 0 {
+            wanted.rate = has.rate;
+        }
+        if wanted.channels == 0 {
+            wanted.channels = has.channels;
+        }
+        for known in self.derived.borrow().iter().filter_map(Weak::upgrade) {
+            if Rc::ptr_eq(&known.from, &track) && known.wanted == wanted && !known.track.is_closed() {
+                return Ok(known);
+            }
+        }
+        let derived =
+            derive(&self.context, track, wanted, source.lease()).map_err(|e| format!("{has}: {e}"))?;
+        self.derived.borrow_mut().push(Rc::downgrade(&derived));
+        Ok(derived)
     }
 
     /// Finds a speaker that takes one of these codecs (any, if none is named), and takes it.
@@ -418,8 +373,8 @@ impl Stream {
         if !errors.is_empty() {
             return Err(AttachError::Sources(errors));
         }
-        let offered = if offered.is_empty() { "no speaker".into() } else { codec_list(offered.iter()) };
-        Err(AttachError::Codecs { offered, wanted: codec_list(codecs.iter()) })
+        let offered = if offered.is_empty() { "no speaker".into() } else { codec_list(&offered) };
+        Err(AttachError::Codecs { offered, wanted: codec_list(codecs) })
     }
 
     /// A JPEG of the picture as it is now, from a source that makes them or sends them; not larger than
@@ -527,13 +482,98 @@ async fn hold_on(reader: &Reader) -> Close {
     }
 }
 
-fn is_set(flags: &[bool], at: usize) -> bool {
-    flags.get(at).copied().unwrap_or(false)
+/// A source among those that are searched.
+struct Searched {
+    source: Rc<Source>,
+    /// Keeps it, once it was dialled.
+    lease: Option<Lease>,
+    /// Nothing can be had of it.
+    failed: bool,
+    /// Something was taken.
+    used: bool,
 }
 
-fn set(flags: &mut [bool], at: usize) {
-    if let Some(flag) = flags.get_mut(at) {
-        *flag = true;
+/// The sources of a stream while tracks of theirs are looked for.
+struct Search {
+    places: Vec<Searched>,
+    tracks: Vec<Rc<Track>>,
+    keeps: Vec<Box<dyn Any>>,
+    errors: Vec<SourceError>,
+}
+
+impl Search {
+    fn new(sources: Vec<Rc<Source>>, own: &str) -> Result<Search, AttachError> {
+        if sources.is_empty() {
+            return Err(AttachError::NoSource);
+        }
+        let mut places = Vec::new();
+        for source in sources {
+            let failed = !own.is_empty() && source.spec.as_ref().is_some_and(|s| s.text() == own);
+            places.push(Searched { source, lease: None, failed, used: false });
+        }
+        Ok(Search { places, tracks: Vec::new(), keeps: Vec::new(), errors: Vec::new() })
+    }
+
+    /// Has a source dialled, if that was not tried yet: it is to be waited for.
+    fn dial(&mut self, at: usize) -> Option<Rc<Source>> {
+        let place = self.places.get_mut(at).filter(|p| !p.failed && p.lease.is_none())?;
+        place.lease = Some(place.source.lease());
+        Some(place.source.clone())
+    }
+
+    fn dialled(&mut self, at: usize, ready: Result<(), SourceError>) {
+        let (Err(error), Some(place)) = (ready, self.places.get_mut(at)) else { return };
+        (place.failed, place.lease) = (true, None);
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    /// Takes what is wished for; whether nothing more is.
+    fn take(&mut self, at: usize, wish: &Wish) -> bool {
+        let Some(place) = self.places.get_mut(at).filter(|p| !p.failed) else { return false };
+        for track in place.source.tracks() {
+            if wish.takes(&track.codec()) && !self.tracks.iter().any(|t| Rc::ptr_eq(t, &track)) {
+                self.tracks.push(track);
+                place.used = true;
+                if !wish.all {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// What was found; or why there is nothing.
+    fn end(mut self, wishes: &[Wish]) -> Result<Found, AttachError> {
+        if self.tracks.is_empty() {
+            return Err(self.nothing(wishes));
+        }
+        for place in self.places {
+            if let Some(lease) = place.lease.filter(|_| place.used) {
+                self.keeps.push(Box::new(lease));
+            }
+        }
+        Ok(Found { tracks: self.tracks, keeps: self.keeps })
+    }
+
+    fn nothing(self, wishes: &[Wish]) -> AttachError {
+        if !self.errors.is_empty() {
+            return AttachError::Sources(self.errors);
+        }
+        let mut wanted = String::new();
+        for wish in wishes {
+            if !wanted.is_empty() {
+                wanted.push_str(", ");
+            }
+            wanted.push_str(&codec_list(&wish.codecs));
+            if wish.codecs.is_empty() {
+                wanted.push_str(wish.kind.name());
+                wanted.push_str(":ANY");
+            }
+        }
+        let sources: Vec<Rc<Source>> = self.places.into_iter().map(|p| p.source).collect();
+        AttachError::Codecs { offered: offered(&sources), wanted }
     }
 }
 

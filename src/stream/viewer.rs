@@ -2,7 +2,9 @@
 //! away. A viewer exists as long as its reader; the stream holds it weakly.
 
 use crate::media::{Codec, Time};
+use crate::net::sleeper::Sleeper;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::Waker;
 
 /// Why reading is over.
@@ -77,7 +79,7 @@ pub struct Viewer {
     pub stats: ViewerStats,
     codecs: RefCell<Vec<Codec>>,
     close: Cell<Option<Close>>,
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
 }
 
 impl Viewer {
@@ -89,8 +91,13 @@ impl Viewer {
             stats: ViewerStats::default(),
             close: Cell::new(None),
             codecs: RefCell::default(),
-            waker: RefCell::new(None),
+            sleeper: Sleeper::default(),
         }
+    }
+
+    /// One who belongs to the program itself and is on nobody's list.
+    pub fn unlisted(format: &'static str, protocol: &'static str) -> Rc<Viewer> {
+        Rc::new(Viewer::new(0, Peer { format, protocol, ..Peer::default() }))
     }
 
     /// The codecs that it reads.
@@ -113,10 +120,7 @@ impl Viewer {
         if self.close.get().is_none() {
             self.close.set(Some(why));
         }
-        let waker = self.waker.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.sleeper.wake();
     }
 
     /// Resolves once it has to go, for outputs that wait for something else than frames.
@@ -132,9 +136,6 @@ impl Viewer {
     }
 
     pub(super) fn wait(&self, waker: &Waker) {
-        let mut place = self.waker.borrow_mut();
-        if !place.as_ref().is_some_and(|w| w.will_wake(waker)) {
-            *place = Some(waker.clone());
-        }
+        self.sleeper.wait(waker);
     }
 }

@@ -73,7 +73,7 @@ fn turn(session: &mut Session, accessory: &mut Accessory, now: Instant, out: &mu
                 assert!(wanted.width > 0 && wanted.height > 0);
                 session.snapshot(None);
             }
-            Next::Work(job) => next = session.job_done(accessory, &mut (), done(job), now),
+            Next::Work(job) => next = session.job_done(accessory, &mut (), done(*job), now),
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn run(data: &[u8]) {
             }
         };
         if let Step::Work(job) = step {
-            step = setup.done(&mut book, session, done(job), now);
+            step = setup.done(&mut book, session, done(*job), now);
         }
         match step {
             Step::Answer(answer) => {

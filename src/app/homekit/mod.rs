@@ -185,8 +185,9 @@ impl Service for Homekit {
                 None
             }
         };
-        self.wanted.replace(heads(config).map(|(name, _)| name.clone()).collect());
+        self.wanted.borrow_mut().clear();
         for (stream, row) in heads(config) {
+            self.wanted.borrow_mut().push(stream.to_owned());
             let part = format!("homekit.{stream}");
             if let Some(why) = config.fault(&part) {
                 program.fault("homekit", why.to_owned());
@@ -212,8 +213,16 @@ impl Service for Homekit {
 
     fn set(&self, config: &Config) {
         // a stream has gone or come
-        let same = self.wanted.borrow().iter().eq(heads(config).map(|(name, _)| name));
-        self.homes.borrow().iter().flat_map(|home| &home.units).for_each(|unit| unit.lid.follow());
+        let heads = heads(config);
+        let same = {
+            let wanted = self.wanted.borrow();
+            wanted.len() == heads.len() && wanted.iter().zip(heads).all(|(old, (name, _))| old == name)
+        };
+        for home in self.homes.borrow().iter() {
+            for unit in &home.units {
+                unit.lid.follow();
+            }
+        }
         let program = self.program.borrow().upgrade();
         if let (false, Some(program)) = (same, program) {
             self.start(&program, config);
@@ -378,9 +387,14 @@ fn is_bridge(row: &Row) -> bool {
 }
 
 /// What has a port of its own: bridges, and streams that are behind none.
-fn heads(config: &Config) -> impl Iterator<Item = &(String, Row)> {
-    let behind = |name: &String| config.homekit.iter().any(|(_, row)| row.streams.contains(name));
-    config.homekit.iter().filter(move |(name, row)| is_bridge(row) || !behind(name))
+fn heads(config: &Config) -> Vec<(&str, &Row)> {
+    let mut heads = Vec::new();
+    for (name, row) in &config.homekit {
+        if is_bridge(row) || !config.homekit.iter().any(|(_, other)| other.streams.contains(name)) {
+            heads.push((name.as_str(), row));
+        }
+    }
+    heads
 }
 
 /// Where a book is kept.

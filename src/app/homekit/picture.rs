@@ -92,11 +92,20 @@ impl Drop for Taking<'_> {
 
 /// Which of some sizes suits best: the largest that is not too large, else the smallest.
 fn best(sizes: &[Option<(u16, u16)>], (width, height): (u16, u16)) -> Option<(usize, bool)> {
-    let known = || sizes.iter().enumerate().filter_map(|(at, size)| Some((at, (*size)?)));
-    let area = |(_, (w, h)): &(usize, (u16, u16))| u32::from(*w) * u32::from(*h);
-    let fits = known().filter(|(_, (w, h))| *w <= width && *h <= height).max_by_key(area);
-    let fits = fits.map(|(at, _)| (at, true));
-    fits.or_else(|| known().min_by_key(area).map(|(at, _)| (at, false)))
+    let mut best: Option<(usize, bool, u32)> = None;
+    for (at, size) in sizes.iter().enumerate() {
+        let Some((w, h)) = *size else { continue };
+        let (fits, area) = (w <= width && h <= height, u32::from(w) * u32::from(h));
+        let better = best.is_none_or(|(_, others, least)| match (fits, others) {
+            (true, true) => area >= least,
+            (false, false) => area < least,
+            (fits, _) => fits,
+        });
+        if better {
+            best = Some((at, fits, area));
+        }
+    }
+    best.map(|(at, fits, _)| (at, fits))
 }
 
 impl Pictures {

@@ -5,119 +5,118 @@ use super::{Home, Unit};
 use crate::app::api::Routes;
 use crate::app::program::Program;
 use crate::homekit::accessory::{AID, Accessory};
+use crate::homekit::camera::Source;
 use crate::homekit::database::iid;
 use crate::homekit::qr::Qr;
 use crate::motion::What;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json::Writer;
 use crate::net::users::Role;
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
+use std::future::ready;
 use std::rc::Rc;
 
 type Homes = Rc<RefCell<Vec<Home>>>;
 
+/// What is done at a route; all of it at once.
+type Act = fn(&Program, &Homes, &Request) -> Response;
+
+/// The routes, and who may ask there; of whom it is about is looked at once that is known.
+const ROUTES: [(Method, &str, Role, Act); 7] = [
+    (Method::Get, "/api/homekit", Role::View, get),
+    (Method::Delete, "/api/homekit", Role::Admin, forget),
+    (Method::Get, "/api/homekit/qr.svg", Role::Admin, picture),
+    (Method::Get, "/api/homekit/motion", Role::View, motion),
+    (Method::Post, "/api/homekit/motion", Role::View, motion),
+    (Method::Delete, "/api/homekit/motion", Role::View, motion),
+    (Method::Post, "/api/homekit/doorbell", Role::Control, doorbell),
+];
+
 /// Adds the routes; they stay as long as the result is kept.
 pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
     let routes = Routes::new(program);
-    let all = homes.clone();
-    routes.on(Method::Get, "/api/homekit", Access::Role(Role::View), move |_, r| {
-        let homes = all.clone();
-        async move { get(&homes, &r) }
-    });
-    let all = homes.clone();
-    routes.on(Method::Delete, "/api/homekit", Access::Role(Role::Admin), move |_, r| {
-        let homes = all.clone();
-        async move {
-            one(&homes, &r, Role::Admin, |home| {
-                home.server.forget_all();
-                Response::text("OK")
-            })
-        }
-    });
-    let all = homes.clone();
-    routes.on(Method::Get, "/api/homekit/qr.svg", Access::Role(Role::Admin), move |_, r| {
-        let homes = all.clone();
-        async move {
-            one(&homes, &r, Role::Admin, |home| match Qr::new(&home.uri()) {
-                Some(qr) => Response::bytes("image/svg+xml", qr.svg().into_bytes())
-                    .header("Cache-Control", "no-store"),
-                None => Response::error(500, "the setup text does not fit into a QR code"),
-            })
-        }
-    });
-    for method in [Method::Post, Method::Delete, Method::Get] {
-        let all = homes.clone();
-        routes.on(method, "/api/homekit/motion", Access::Role(Role::View), move |program, r| {
-            let homes = all.clone();
-            async move {
-                let role = if method == Method::Get { Role::View } else { Role::Control };
-                let mut name = None;
-                let answer = one(&homes, &r, role, |home| {
-                    let stream = request_stream(&r, home);
-                    let (unit, accessory) = (home.unit(stream), home.server.accessory());
-                    let Some(own) = unit.and_then(|u| accessory.at(u.aid)) else {
-                        return Response::error(
-                            404,
-                            "a bridge sees nothing itself: id: expected a stream behind it",
-                        );
-                    };
-                    let moving = own.value(iid::MOTION + 1).is_some_and(|v| v.is_on());
-                    name = Some(stream.to_owned());
-                    match method {
-                        Method::Get => Response::json(format!("{{\"motion\":{moving}}}")),
-                        _ => Response::text("OK"),
-                    }
-                });
-                // all who listen hear it, and the accessory among them
-                match name.filter(|_| method != Method::Get) {
-                    Some(name) => match program.post(Some(&name), What::Motion(method == Method::Post)) {
-                        Ok(()) => answer,
-                        Err(sentence) => Response::error(404, &sentence),
-                    },
-                    None => answer,
-                }
-            }
+    for (method, path, role, act) in ROUTES {
+        let homes = homes.clone();
+        routes.on(method, path, Access::Role(role), move |program, request| {
+            ready(act(&program, &homes, &request))
         });
     }
-    let all = homes.clone();
-    routes.on(Method::Post, "/api/homekit/doorbell", Access::Role(Role::Control), move |program, r| {
-        let homes = all.clone();
-        async move {
-            let mut name = None;
-            let answer = one(&homes, &r, Role::Control, |home| {
-                let stream = request_stream(&r, home);
-                let unit = home.unit(stream);
-                let accessory = home.server.accessory();
-                if !unit.and_then(|u| accessory.at(u.aid)).is_some_and(|a| a.settings.shape.doorbell) {
-                    return Response::error(
-                        400,
-                        "this accessory has no bell: category_id: doorbell makes one",
-                    );
-                }
-                name = Some(stream.to_owned());
-                Response::text("OK")
-            });
-            // all who listen hear it, and the accessory among them
-            match name.map(|name| program.post(Some(&name), What::Doorbell)) {
-                Some(Err(sentence)) => Response::error(404, &sentence),
-                _ => answer,
-            }
-        }
-    });
     routes
 }
 
-/// Does it with the accessory that is asked for.
-fn one(homes: &Homes, request: &Request, role: Role, act: impl FnOnce(&Home) -> Response) -> Response {
+/// The accessory that is asked for; or what is answered where there is none, or none for who asks.
+fn find<'a>(homes: &'a Homes, request: &Request, role: Role) -> Result<Ref<'a, Home>, Response> {
     let Some(id) = request.query("id").or(request.query("src")) else {
-        return Response::error(400, "id: expected the stream's name");
+        return Err(Response::error(400, "id: expected the stream's name"));
     };
     if let Some(refusal) = request.refuse(role, id) {
-        return refusal;
+        return Err(refusal);
     }
-    match homes.borrow().iter().find(|h| h.name == id || h.unit(id).is_some()) {
-        Some(home) => act(home),
-        None => Response::error(404, &format!("no accessory is called {id:?}")),
+    let found = |home: &&Home| home.name == id || home.unit(id).is_some();
+    Ref::filter_map(homes.borrow(), |homes| homes.iter().find(found))
+        .map_err(|_| Response::error(404, &format!("no accessory is called {id:?}")))
+}
+
+fn forget(_: &Program, homes: &Homes, request: &Request) -> Response {
+    match find(homes, request, Role::Admin) {
+        Ok(home) => home.server.forget_all(),
+        Err(refusal) => return refusal,
+    }
+    Response::text("OK")
+}
+
+fn picture(_: &Program, homes: &Homes, request: &Request) -> Response {
+    let qr = match find(homes, request, Role::Admin) {
+        Ok(home) => Qr::new(&home.uri()),
+        Err(refusal) => return refusal,
+    };
+    match qr {
+        Some(qr) => {
+            Response::bytes("image/svg+xml", qr.svg().into_bytes()).header("Cache-Control", "no-store")
+        }
+        None => Response::error(500, "the setup text does not fit into a QR code"),
+    }
+}
+
+fn motion(program: &Program, homes: &Homes, request: &Request) -> Response {
+    let asks = request.head.method.is_safe();
+    let home = match find(homes, request, if asks { Role::View } else { Role::Control }) {
+        Ok(home) => home,
+        Err(refusal) => return refusal,
+    };
+    let stream = request_stream(request, &home);
+    let moving = home.unit(stream).and_then(|unit| {
+        let accessory = home.server.accessory();
+        Some(accessory.at(unit.aid)?.value(iid::MOTION + 1).is_some_and(|v| v.is_on()))
+    });
+    match moving {
+        None => Response::error(404, "a bridge sees nothing itself: id: expected a stream behind it"),
+        Some(moving) if asks => Response::json(format!("{{\"motion\":{moving}}}")),
+        Some(_) => tell(program, home, request, What::Motion(request.head.method == Method::Post)),
+    }
+}
+
+fn doorbell(program: &Program, homes: &Homes, request: &Request) -> Response {
+    let home = match find(homes, request, Role::Control) {
+        Ok(home) => home,
+        Err(refusal) => return refusal,
+    };
+    let has_bell = home.unit(request_stream(request, &home)).is_some_and(|unit| {
+        home.server.accessory().at(unit.aid).is_some_and(|own| own.settings.shape.doorbell)
+    });
+    if !has_bell {
+        return Response::error(400, "this accessory has no bell: category_id: doorbell makes one");
+    }
+    tell(program, home, request, What::Doorbell)
+}
+
+/// Says it to all who listen, the accessory among them.
+fn tell(program: &Program, home: Ref<'_, Home>, request: &Request, what: What) -> Response {
+    let stream = request_stream(request, &home).to_owned();
+    drop(home);
+    match program.post(Some(&stream), what) {
+        Ok(()) => Response::text("OK"),
+        Err(sentence) => Response::error(404, &sentence),
     }
 }
 
@@ -126,18 +125,21 @@ fn request_stream<'a>(request: &'a Request, home: &'a Home) -> &'a str {
     request.query("id").or(request.query("src")).unwrap_or(&home.name)
 }
 
-fn get(homes: &Homes, request: &Request) -> Response {
+fn get(_: &Program, homes: &Homes, request: &Request) -> Response {
     let mut w = Writer::new();
     if request.query("id").is_some() {
-        return one(homes, request, Role::View, |home| {
-            write(&mut w, home, request);
-            Response::json(std::mem::replace(&mut w, Writer::new()).finish())
-        });
+        match find(homes, request, Role::View) {
+            Ok(home) => write(&mut w, &home, request),
+            Err(refusal) => return refusal,
+        }
+        return Response::json(w.finish());
     }
     w.begin_object();
-    for home in homes.borrow().iter().filter(|h| request.user.may(Role::View, Some(&h.name))) {
-        w.key(&home.name);
-        write(&mut w, home, request);
+    for home in homes.borrow().iter() {
+        if request.user.may(Role::View, Some(&home.name)) {
+            w.key(&home.name);
+            write(&mut w, home, request);
+        }
     }
     w.end_object();
     Response::json(w.finish())
@@ -150,9 +152,14 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
     w.key("name").string(&home.server.announced_name().unwrap_or_else(|| settings.name.clone()));
     w.key("device_id").string(&book.identity.device_id);
     w.key("category_id").string(&settings.category.to_string());
-    w.key("config_number").uint(u64::from(book.config_number));
-    w.key("port").uint(u64::from(home.port));
-    w.key("paired").uint(book.pairings.len() as u64);
+    numbers(
+        w,
+        &[
+            ("config_number", book.config_number.into()),
+            ("port", home.port.into()),
+            ("paired", book.pairings.len() as u64),
+        ],
+    );
     w.key("streams").begin_array();
     for unit in &home.units {
         w.string(&unit.stream);
@@ -169,23 +176,18 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
         w.key("setup_uri").string(&home.uri());
     }
     w.key("missing").begin_array();
-    let mut sentences = Vec::new();
     if !book.is_paired() {
-        sentences.push("it is not paired".to_owned());
+        w.string("it is not paired");
     } else if home.server.stats().controllers == 0 {
-        sentences.push("no controller is connected: a hub has to be in the network".to_owned());
+        w.string("no controller is connected: a hub has to be in the network");
     }
     for unit in &home.units {
-        for sentence in accessory.at(unit.aid).map(|own| missing(own, unit)).unwrap_or_default() {
-            // behind a bridge it has to be said of whom
-            match unit.aid {
-                AID => sentences.push(sentence),
-                _ => sentences.push([&unit.stream, ": ", &sentence].concat()),
-            }
-        }
-    }
-    for sentence in sentences {
-        w.string(&sentence);
+        let Some(own) = accessory.at(unit.aid) else { continue };
+        // behind a bridge it has to be said of whom
+        let whose = if unit.aid == AID { String::new() } else { [&unit.stream, ": "].concat() };
+        missing(own, unit, &mut |sentence| {
+            w.string(&[&whose, sentence].concat());
+        });
     }
     w.end_array();
     w.key("recordings").begin_object();
@@ -196,15 +198,21 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
         w.key(&unit.stream).begin_object();
         w.key("armed").bool(recording.is_armed());
         w.key("recording").bool(recording.is_recording());
-        w.key("opened").uint(stats.opened);
-        w.key("refused").uint(stats.refused);
-        w.key("fragments").uint(stats.fragments);
-        w.key("connections").uint(streams.connections as u64);
-        w.key("stuck").uint(streams.stuck);
-        if let Some(source) = accessory.at(unit.aid).and_then(Accessory::source) {
-            w.key("width").uint(source.size.width.into());
-            w.key("height").uint(source.size.height.into());
-            w.key("rate").uint(source.size.rate.into());
+        numbers(
+            w,
+            &[
+                ("opened", stats.opened),
+                ("refused", stats.refused),
+                ("fragments", stats.fragments),
+                ("connections", streams.connections as u64),
+                ("stuck", streams.stuck),
+            ],
+        );
+        if let Some(Source { size, .. }) = accessory.at(unit.aid).and_then(Accessory::source) {
+            numbers(
+                w,
+                &[("width", size.width.into()), ("height", size.height.into()), ("rate", size.rate.into())],
+            );
         }
         w.end_object();
     }
@@ -212,10 +220,16 @@ fn write(w: &mut Writer, home: &Home, request: &Request) {
     w.end_object();
 }
 
-/// What is still to be done until a clip can be recorded.
-fn missing(accessory: &Accessory, unit: &Unit) -> Vec<String> {
+fn numbers(w: &mut Writer, members: &[(&str, u64)]) {
+    for (name, number) in members {
+        w.key(name).uint(*number);
+    }
+}
+
+/// Says what is still to be done until a clip can be recorded.
+fn missing(accessory: &Accessory, unit: &Unit, say: &mut dyn FnMut(&str)) {
     let is_on = |iid| accessory.value(iid).is_some_and(|v| v.is_on());
-    let Some(recorder) = &unit.recorder else { return vec!["hksv is off in the configuration".to_owned()] };
+    let Some(recorder) = &unit.recorder else { return say("hksv is off in the configuration") };
     let checks = [
         (
             accessory.value(iid::RECORDING + 5).is_none(),
@@ -225,8 +239,12 @@ fn missing(accessory: &Accessory, unit: &Unit) -> Vec<String> {
         (!is_on(iid::OPERATING + 1), "the camera is switched off in the Home app"),
         (is_on(iid::OPERATING + 7), "the camera is switched off by somebody who stands before it"),
     ];
-    let mut out: Vec<String> =
-        checks.into_iter().filter(|(is, _)| *is).map(|(_, sentence)| sentence.to_owned()).collect();
-    out.extend(recorder.recording.trouble().map(|why| ["nothing can be recorded: ", &why].concat()));
-    out
+    for (is, sentence) in checks {
+        if is {
+            say(sentence);
+        }
+    }
+    if let Some(why) = recorder.recording.trouble() {
+        say(&["nothing can be recorded: ", &why].concat());
+    }
 }

@@ -177,9 +177,13 @@ impl Accessory {
     }
 
     /// A bridge with others behind it. Of two with one number the second is left out.
-    pub fn bridge(settings: Settings, mut book: Book, mut members: Vec<Member>) -> Accessory {
-        members.sort_by_key(|m| m.aid);
-        members.dedup_by_key(|m| m.aid);
+    pub fn bridge(settings: Settings, mut book: Book, all: Vec<Member>) -> Accessory {
+        let mut members: Vec<Member> = Vec::with_capacity(all.len());
+        for member in all {
+            if let Err(at) = members.binary_search_by_key(&member.aid, |m| m.aid) {
+                members.insert(at, member);
+            }
+        }
         let mark = members::mark(&settings, &members);
         let mut offer = Vec::new();
         for size in &settings.sizes {
@@ -267,9 +271,11 @@ impl Accessory {
             }
             self.reset_values();
             let shape = self.settings.shape;
-            for c in shape.services().flat_map(|s| shape.of(s)).filter(|c| c.may & may::KEEP != 0) {
-                // what was selected is so no more
-                camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
+            for c in shape.all() {
+                if c.may & may::KEEP != 0 {
+                    // what was selected is so no more
+                    camera.changed(c.iid, c.kind, self.value(c.iid).unwrap_or(&Value::Null));
+                }
             }
         }
     }

@@ -69,11 +69,16 @@ impl Accessory {
     /// Every value as it begins, or as it was kept.
     pub(super) fn reset_values(&mut self) {
         let shape = self.settings.shape;
-        self.values = shape
-            .services()
-            .flat_map(|s| shape.of(s))
-            .filter_map(|c| Some((c.iid, self.kept(c).or_else(|| self.first_value(c))?)))
-            .collect();
+        self.values.clear();
+        for c in shape.all() {
+            let value = match self.kept(c) {
+                None => self.first_value(c),
+                kept => kept,
+            };
+            if let Some(value) = value {
+                self.values.push((c.iid, value));
+            }
+        }
         self.follow_camera_active();
     }
 

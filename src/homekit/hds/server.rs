@@ -5,17 +5,18 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::frame::{HEAD, Keys, length};
-use super::session::{AROUND, Chunk, Heard, Reason, Session};
+use super::session::{AROUND, Chunk, Error, Heard, Reason, Session};
 use crate::homekit::crypto::{Key, TAG};
+use crate::net::door;
 use crate::net::limits::{
-    ACCEPT_PAUSE, HDS_CHUNK, HDS_CONNECTIONS, HDS_END_TIME, HDS_EXPECTED, HDS_OUT, HDS_SEND_BUFFER, HDS_TIME,
+    HDS_CHUNK, HDS_CONNECTIONS, HDS_END_TIME, HDS_EXPECTED, HDS_OUT, HDS_SEND_BUFFER, HDS_TIME,
     HDS_WRITE_TIME, HOMEKIT_READ, YIELD_MESSAGES,
 };
 use crate::net::reactor::Timer;
+use crate::net::sleeper::Sleeper;
 use crate::net::socket::{Listener, Socket};
 use crate::stream::Executor;
 use async_task::Task;
-use futures_lite::future::yield_now;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,7 +24,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A piece of a recording that is ready.
@@ -67,17 +68,14 @@ struct Line {
     /// The controller's connection that it belongs to, once that is known.
     owner: Cell<Option<u32>>,
     closed: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
 }
 
 impl Line {
     fn close(&self) {
         self.closed.set(true);
         self.socket.shutdown(Shutdown::Both);
-        let waker = self.waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.sleeper.wake();
     }
 }
 
@@ -174,30 +172,13 @@ impl DataStreams {
         let listener = Listener::tcp(":0")?;
         let port = listener.local_address().map_or(0, |a| a.port());
         let server = Rc::downgrade(self);
-        let task = self.executor.spawn(async move {
-            let mut turns = 0u32;
-            loop {
-                match listener.accept().await {
-                    Ok((socket, _)) => match server.upgrade() {
-                        Some(server) => server.welcome(socket),
-                        None => return,
-                    },
-                    Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                    Err(_) => {
-                        Timer::after(ACCEPT_PAUSE).await;
-                    }
-                }
-                turns = turns.wrapping_add(1);
-                if turns.is_multiple_of(YIELD_MESSAGES) {
-                    yield_now().await;
-                }
-            }
-        });
+        let welcome = move |socket, _| server.upgrade().is_some_and(|server| server.welcome(socket));
+        let task = self.executor.spawn(door::accept(listener, "homekit", Box::new(welcome)));
         self.listening.replace(Some((port, task)));
         Ok(port)
     }
 
-    fn welcome(self: &Rc<Self>, socket: Socket) {
+    fn welcome(self: &Rc<Self>, socket: Socket) -> bool {
         let open = |lines: &[Rc<Line>]| lines.iter().filter(|l| !l.closed.get()).count();
         if open(&self.lines.borrow()) >= HDS_CONNECTIONS {
             let lines: Vec<Rc<Line>> = self.lines.borrow().clone();
@@ -205,7 +186,7 @@ impl DataStreams {
             self.refused.set(self.refused.get() + 1);
             match stranger {
                 Some(stranger) => stranger.close(),
-                None => return,
+                None => return true,
             }
         }
         if let Socket::Tcp(tcp) = &socket {
@@ -219,7 +200,7 @@ impl DataStreams {
             socket,
             owner: Cell::new(None),
             closed: Cell::new(false),
-            waker: RefCell::default(),
+            sleeper: Sleeper::default(),
         });
         self.lines.borrow_mut().push(line.clone());
         let server = self.clone();
@@ -229,6 +210,7 @@ impl DataStreams {
             drop(leave);
         };
         self.executor.spawn(task).detach();
+        true
     }
 
     async fn serve(&self, line: &Rc<Line>) {
@@ -247,9 +229,9 @@ impl DataStreams {
         let why = poll_fn(|cx| work.poll(cx, self)).await;
         match why {
             Gone::Closed => {}
-            Gone::Rude(sentence) => {
+            Gone::Rude(how) => {
                 self.refused.set(self.refused.get() + 1);
-                log::debug!(target: "homekit", "{sentence}");
+                log::debug!(target: "homekit", "{how}");
             }
             Gone::Stuck => {
                 self.stuck.set(self.stuck.get() + 1);
@@ -287,7 +269,7 @@ impl Drop for Leave {
 enum Gone {
     Closed,
     Stuck,
-    Rude(String),
+    Rude(Error),
 }
 
 /// A recording that is being sent.
@@ -319,13 +301,13 @@ struct Work {
 
 impl Work {
     fn poll(&mut self, cx: &mut Context<'_>, server: &DataStreams) -> Poll<Gone> {
-        self.line.waker.replace(Some(cx.waker().clone()));
+        self.line.sleeper.wait(cx.waker());
         if self.line.closed.get() {
             return Poll::Ready(Gone::Closed);
         }
         let greeted = self.session.as_ref().is_some_and(Session::is_greeted);
         if !greeted && Pin::new(&mut self.patience).poll(cx).is_ready() {
-            return Poll::Ready(Gone::Rude("data stream: nobody has said hello".into()));
+            return Poll::Ready(Gone::Rude(Error::Silent));
         }
         for _ in 0..YIELD_MESSAGES {
             let read = match self.read(cx, server) {
@@ -379,10 +361,10 @@ impl Work {
     }
 
     fn recognize(&mut self, server: &DataStreams) -> Result<(), Gone> {
-        let len = length(&self.input).map_err(|e| Gone::Rude(e.to_string()))?;
+        let len = length(&self.input).map_err(|e| Gone::Rude(e.into()))?;
         let Some(len) = len.filter(|len| self.input.len() >= HEAD + len + TAG) else { return Ok(()) };
         let Some(expected) = server.recognize(&self.input, len) else {
-            return Err(Gone::Rude("data stream: nobody's key opens the first frame".into()));
+            return Err(Gone::Rude(Error::Stranger));
         };
         self.line.owner.set(Some(expected.connection));
         self.session = Some(Session::new(expected.keys, std::mem::take(&mut self.input)));
@@ -392,7 +374,7 @@ impl Work {
     /// Does what the hub wants.
     fn listen(&mut self, server: &DataStreams) -> Result<(), Gone> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        while let Some(heard) = session.next(&mut self.out).map_err(|e| Gone::Rude(e.to_string()))? {
+        while let Some(heard) = session.next(&mut self.out).map_err(Gone::Rude)? {
             match heard {
                 Heard::Open { id, stream, known } => {
                     let opened = match &self.tape {

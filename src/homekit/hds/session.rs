@@ -70,6 +70,10 @@ pub enum Error {
     Header,
     /// Something else than a greeting came first.
     Manners,
+    /// Nothing came at all.
+    Silent,
+    /// The first frame is of nobody who was expected.
+    Stranger,
 }
 
 impl fmt::Display for Error {
@@ -81,6 +85,8 @@ impl fmt::Display for Error {
                 f.write_str("data stream: expected a protocol, and an event, request or response")
             }
             Error::Manners => f.write_str("data stream: expected a hello first"),
+            Error::Silent => f.write_str("data stream: nobody has said hello"),
+            Error::Stranger => f.write_str("data stream: nobody's key opens the first frame"),
         }
     }
 }

@@ -71,11 +71,13 @@ impl std::error::Error for Error {}
 impl<'a> Value<'a> {
     /// Reads one value that is all of these bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Value<'a>, Error> {
-        let mut reader = Reader { rest: bytes, known: Vec::new(), left: MOST };
-        match reader.value(0)? {
-            Some(value) if reader.rest.is_empty() => Ok(value),
-            Some(_) => Err(Error::Trailing),
-            None => Err(Error::Tag(3)),
+        let mut reader = Reader { rest: bytes, known: Vec::new(), left: MOST, error: None };
+        let value = reader.value(0);
+        match (reader.error, value) {
+            (Some(error), _) => Err(error),
+            (None, Some(_)) if !reader.rest.is_empty() => Err(Error::Trailing),
+            (None, Some(value)) => Ok(value),
+            (None, None) => Err(Error::Tag(END)),
         }
     }
 
@@ -144,151 +146,156 @@ const SHORT: usize = 14;
 /// That mark.
 const END: u8 = 3;
 
+/// What goes wrong is remembered and told at the end; from then on there is nothing to be read.
 struct Reader<'a> {
     rest: &'a [u8],
     /// What back-references name: each value that was written in full, in order.
     known: Vec<Value<'a>>,
     left: usize,
+    error: Option<Error>,
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Error::Truncated)?;
-        self.rest = rest;
-        Ok(taken)
+    #[inline(never)]
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+        self.rest = &[];
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Error::Truncated)?;
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
+            self.fail(Error::Truncated);
+            return &[];
+        };
         self.rest = rest;
-        Ok(*taken)
+        taken
     }
 
-    /// Bytes behind a length of one, two, four or eight bytes.
-    fn counted(&mut self, width: usize) -> Result<&'a [u8], Error> {
-        let len = self.take(width)?.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
-        self.take(usize::try_from(len).map_err(|_| Error::Truncated)?)
+    /// A number of one, two, four or eight bytes.
+    fn number(&mut self, width: usize) -> u64 {
+        self.take(width).iter().rev().fold(0, |n, &b| n << 8 | u64::from(b))
+    }
+
+    /// The same with a sign.
+    fn signed(&mut self, width: usize) -> i64 {
+        let above = 64 - 8 * width as u32;
+        (self.number(width) << above) as i64 >> above
+    }
+
+    /// Bytes behind a length of that width.
+    fn counted(&mut self, width: usize) -> &'a [u8] {
+        let len = self.number(width);
+        self.take(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     /// Bytes up to this one, which is passed over.
-    fn until(&mut self, end: u8) -> Result<&'a [u8], Error> {
-        let at = self.rest.iter().position(|&b| b == end).ok_or(Error::Truncated)?;
-        let taken = self.take(at)?;
-        self.take(1)?;
-        Ok(taken)
+    fn until(&mut self, end: u8) -> &'a [u8] {
+        // where it is not, what is there is too short
+        let at = self.rest.iter().position(|&b| b == end).unwrap_or(self.rest.len());
+        let taken = self.take(at);
+        self.take(1);
+        taken
     }
 
-    fn keep(&mut self, value: Value<'a>) -> Value<'a> {
+    fn text(&mut self, bytes: &'a [u8]) -> Value<'a> {
+        let text = std::str::from_utf8(bytes);
+        if text.is_err() {
+            self.fail(Error::Text);
+        }
+        Value::Text(text.unwrap_or_default())
+    }
+
+    /// The next value; none at a mark that ends an array or a dictionary, and once something was wrong.
+    fn value(&mut self, depth: usize) -> Option<Value<'a>> {
+        if depth > DEPTH || self.left == 0 {
+            self.fail(Error::Large);
+        }
+        self.left = self.left.saturating_sub(1);
+        let tag = self.number(1) as u8;
+        if self.error.is_some() {
+            return None;
+        }
+        let value = match tag {
+            0x01 => return Some(Value::Bool(true)),
+            0x02 => return Some(Value::Bool(false)),
+            END => return None,
+            0x04 => return Some(Value::Null),
+            0x05 => Value::Uuid(self.take(16).try_into().unwrap_or_default()),
+            0x06 => Value::Date(self.number(8)),
+            0x07..=0x2f => return Some(Value::Int(i64::from(tag) - 8)),
+            0x30..=0x33 => Value::Int(self.signed(1 << (tag - 0x30))),
+            0x35 => Value::Real32(self.number(4) as u32),
+            0x36 => Value::Real64(self.number(8)),
+            0x40..=0x60 => {
+                let bytes = self.take(usize::from(tag - 0x40));
+                self.text(bytes)
+            }
+            0x61..=0x64 => {
+                let bytes = self.counted(1 << (tag - 0x61));
+                self.text(bytes)
+            }
+            0x6f => {
+                let bytes = self.until(0);
+                self.text(bytes)
+            }
+            0x70..=0x90 => Value::Data(self.take(usize::from(tag - 0x70))),
+            0x91..=0x94 => Value::Data(self.counted(1 << (tag - 0x91))),
+            0x9f => Value::Data(self.until(END)),
+            0xa0..=0xcf => {
+                let at = tag - 0xa0;
+                let known = self.known.get(usize::from(at)).cloned();
+                if known.is_none() {
+                    self.fail(Error::Reference(at));
+                }
+                return known;
+            }
+            0xd0..=0xdf => return Some(self.array((tag & 15).into(), depth + 1)),
+            0xe0..=0xef => return Some(self.dict((tag & 15).into(), depth + 1)),
+            tag => {
+                self.fail(Error::Tag(tag));
+                return None;
+            }
+        };
         if self.known.len() < REFERENCES {
             self.known.push(value.clone());
         }
-        value
+        Some(value)
     }
 
-    fn text(&mut self, bytes: &'a [u8]) -> Result<Value<'a>, Error> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::Text)?;
-        Ok(self.keep(Value::Text(text)))
-    }
-
-    /// The next value; none at a mark that ends an array or a dictionary.
-    fn value(&mut self, depth: usize) -> Result<Option<Value<'a>>, Error> {
-        if depth > DEPTH || self.left == 0 {
-            return Err(Error::Large);
+    /// So many values, or up to a mark.
+    fn array(&mut self, count: usize, depth: usize) -> Value<'a> {
+        let (mut items, open) = (Vec::new(), count > SHORT);
+        while open || items.len() < count {
+            let Some(item) = self.value(depth) else {
+                if !open {
+                    self.fail(Error::Tag(END));
+                }
+                break;
+            };
+            items.push(item);
         }
-        self.left -= 1;
-        let [tag] = self.array()?;
-        Ok(Some(match tag {
-            0x01 => Value::Bool(true),
-            0x02 => Value::Bool(false),
-            END => return Ok(None),
-            0x04 => Value::Null,
-            0x05 => {
-                let bytes = self.array()?;
-                self.keep(Value::Uuid(bytes))
-            }
-            0x06 => {
-                let bits = u64::from_le_bytes(self.array()?);
-                self.keep(Value::Date(bits))
-            }
-            0x07..=0x2f => Value::Int(i64::from(tag) - 8),
-            0x30 => {
-                let n = i8::from_le_bytes(self.array()?);
-                self.keep(Value::Int(n.into()))
-            }
-            0x31 => {
-                let n = i16::from_le_bytes(self.array()?);
-                self.keep(Value::Int(n.into()))
-            }
-            0x32 => {
-                let n = i32::from_le_bytes(self.array()?);
-                self.keep(Value::Int(n.into()))
-            }
-            0x33 => {
-                let n = i64::from_le_bytes(self.array()?);
-                self.keep(Value::Int(n))
-            }
-            0x35 => {
-                let bits = u32::from_le_bytes(self.array()?);
-                self.keep(Value::Real32(bits))
-            }
-            0x36 => {
-                let bits = u64::from_le_bytes(self.array()?);
-                self.keep(Value::Real64(bits))
-            }
-            0x40..=0x60 => {
-                let bytes = self.take(usize::from(tag - 0x40))?;
-                self.text(bytes)?
-            }
-            0x61..=0x64 => {
-                let bytes = self.counted(1 << (tag - 0x61))?;
-                self.text(bytes)?
-            }
-            0x6f => {
-                let bytes = self.until(0)?;
-                self.text(bytes)?
-            }
-            0x70..=0x90 => {
-                let bytes = self.take(usize::from(tag - 0x70))?;
-                self.keep(Value::Data(bytes))
-            }
-            0x91..=0x94 => {
-                let bytes = self.counted(1 << (tag - 0x91))?;
-                self.keep(Value::Data(bytes))
-            }
-            0x9f => {
-                let bytes = self.until(END)?;
-                self.keep(Value::Data(bytes))
-            }
-            0xa0..=0xcf => {
-                let at = tag - 0xa0;
-                self.known.get(usize::from(at)).cloned().ok_or(Error::Reference(at))?
-            }
-            0xd0..=0xdf => {
-                let mut items = Vec::new();
-                while tag == 0xdf || items.len() < usize::from(tag - 0xd0) {
-                    match self.value(depth + 1)? {
-                        Some(item) => items.push(item),
-                        None if tag == 0xdf => break,
-                        None => return Err(Error::Tag(END)),
-                    }
+        Value::Array(items)
+    }
+
+    /// So many pairs, or up to a mark.
+    fn dict(&mut self, count: usize, depth: usize) -> Value<'a> {
+        let (mut pairs, open) = (Vec::new(), count > SHORT);
+        while open || pairs.len() < count {
+            let key = match self.value(depth) {
+                Some(Value::Text(key)) => key,
+                None if open => break,
+                _ => {
+                    self.fail(Error::Key);
+                    break;
                 }
-                Value::Array(items)
-            }
-            0xe0..=0xef => {
-                let mut pairs = Vec::new();
-                while tag == 0xef || pairs.len() < usize::from(tag - 0xe0) {
-                    let key = match self.value(depth + 1)? {
-                        Some(Value::Text(key)) => key,
-                        None if tag == 0xef => break,
-                        _ => return Err(Error::Key),
-                    };
-                    let value = self.value(depth + 1)?.ok_or(Error::Tag(END))?;
-                    pairs.push((key, value));
-                }
-                Value::Dict(pairs)
-            }
-            tag => return Err(Error::Tag(tag)),
-        }))
+            };
+            let Some(value) = self.value(depth) else {
+                self.fail(Error::Tag(END));
+                break;
+            };
+            pairs.push((key, value));
+        }
+        Value::Dict(pairs)
     }
 }
 

@@ -16,6 +16,7 @@ use super::accessory::Viewer;
 use super::camera::{Command, Endpoints, NoEndpoint, Selected, Size, Srtp};
 use crate::net::clock;
 use crate::net::limits::LIVE_VIEWERS;
+use crate::net::sleeper::Sleeper;
 use crate::stream::{AttachError, Hall, Peer, Stream};
 use server::{Place, Work};
 use session::{End, Leg, Phase, Reception, Session};
@@ -23,7 +24,6 @@ use socket::Sockets;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
-use std::task::Waker;
 
 /// How a camera's live view is set.
 #[derive(Clone, Debug, Default)]
@@ -48,27 +48,11 @@ struct Counts {
 struct Shared {
     session: RefCell<Session>,
     selected: RefCell<Option<Rc<Selected>>>,
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
     microphone_off: Cell<bool>,
     speaker_off: Cell<bool>,
     volume: Cell<u8>,
     stats: Counts,
-}
-
-impl Shared {
-    fn set_waker(&self, waker: &Waker) {
-        let mut place = self.waker.borrow_mut();
-        if !place.as_ref().is_some_and(|w| w.will_wake(waker)) {
-            *place = Some(waker.clone());
-        }
-    }
-
-    fn wake(&self) {
-        let waker = self.waker.borrow().clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 /// One viewer.
@@ -100,6 +84,23 @@ pub struct Stats {
     pub said: u64,
     /// Datagrams that were not its own, or came twice.
     pub refused: u64,
+}
+
+/// Keys for pictures and for sound, and the two sources that we send from.
+fn secrets() -> Result<(Srtp, Srtp, [u32; 2]), getrandom::Error> {
+    let fresh = || -> Result<Srtp, getrandom::Error> {
+        let mut srtp = Srtp { key: [0; 16], salt: [0; 14] };
+        getrandom::fill(&mut srtp.key)?;
+        getrandom::fill(&mut srtp.salt)?;
+        Ok(srtp)
+    };
+    // positive for those who read them as signed, never zero and never the same
+    let ssrc = || Ok(getrandom::u32()? >> 1 | 1);
+    let [one, mut two] = [ssrc()?, ssrc()?];
+    if one == two {
+        two ^= 2;
+    }
+    Ok((fresh()?, fresh()?, [one, two]))
 }
 
 /// One camera's live view.
@@ -159,23 +160,7 @@ impl Live {
         };
         let stream = streams.first().ok_or_else(|| failed(&"there is no such stream"))?;
         let sockets = Sockets::open(theirs, local).map_err(|e| failed(&e))?;
-        let mut random = [0; 68];
-        getrandom::fill(&mut random).map_err(|e| failed(&e))?;
-        let (mut video, mut audio) =
-            (Srtp { key: [0; 16], salt: [0; 14] }, Srtp { key: [0; 16], salt: [0; 14] });
-        let (mut ssrcs, mut bytes) = ([0u32; 2], random.into_iter());
-        for place in video.key.iter_mut().chain(&mut video.salt).chain(&mut audio.key).chain(&mut audio.salt)
-        {
-            *place = bytes.next().unwrap_or_default();
-        }
-        for ssrc in &mut ssrcs {
-            // positive for those who read it as signed, and never zero
-            *ssrc = bytes.by_ref().take(4).fold(0, |n, b| n << 8 | u32::from(b)) >> 1 | 1;
-        }
-        let [one, two] = &mut ssrcs;
-        if one == two {
-            *two ^= 2;
-        }
+        let (video, audio, ssrcs) = secrets().map_err(|e| failed(&e))?;
         let (remote, format) = (sockets.remote.to_string(), "homekit");
         let peer = Peer { format, protocol: "srtp", remote, ..Peer::default() };
         let watcher = stream.enter(peer).map_err(|e| match e {
@@ -189,7 +174,7 @@ impl Live {
         let shared = Rc::new(Shared {
             session: RefCell::new(Session::new(clock::now(), ssrcs)),
             selected: RefCell::new(None),
-            waker: RefCell::new(None),
+            sleeper: Sleeper::default(),
             microphone_off: self.microphone_off.clone(),
             speaker_off: self.speaker_off.clone(),
             volume: self.volume.clone(),
@@ -249,7 +234,7 @@ impl Live {
         if done && selected.command == Command::End {
             self.end(viewer);
         }
-        shared.wake();
+        shared.sleeper.wake();
         done
     }
 
@@ -259,7 +244,7 @@ impl Live {
         let Some(at) = at else { return };
         let entry = self.entries.borrow_mut().remove(at);
         entry.shared.session.borrow_mut().end(End::Asked);
-        entry.shared.wake();
+        entry.shared.sleeper.wake();
     }
 
     /// All who belong to a connection have to go.
@@ -288,7 +273,7 @@ impl Live {
         for entry in self.entries.borrow().iter() {
             entry.shared.speaker_off.set(off);
             entry.shared.volume.set(volume.min(100));
-            entry.shared.wake();
+            entry.shared.sleeper.wake();
         }
     }
 

@@ -139,7 +139,7 @@ impl Work {
 
     fn poll(&mut self, cx: &mut Context<'_>, desk: &std::cell::RefCell<Desk>) -> Poll<End> {
         let shared = self.place.shared.clone();
-        shared.set_waker(cx.waker());
+        shared.sleeper.wait(cx.waker());
         let mut session = shared.session.borrow_mut();
         // never awaited and never called back with it: everything below is synchronous
         let mut desk = desk.borrow_mut();

@@ -117,21 +117,18 @@ impl Identity {
     ) -> Option<Identity> {
         /// Without a `pin`.
         const CODE: u32 = 19_550_224;
-        let every_second = |hash: &[u8; 64], from: usize, count: usize| -> Vec<u8> {
-            hash.iter().skip(from).step_by(2).take(count).copied().collect()
-        };
         let full = device_id.filter(|id| id.len() == 17);
         let device_id = match full {
             Some(id) => id.to_ascii_uppercase(),
             None => {
                 let name = device_id.filter(|id| !id.is_empty()).unwrap_or(stream);
-                hex(&every_second(&sha512(&[name.as_bytes()]), 32, 6), ":")
+                hex(&every_second(name, 32, 6), ":")
             }
         };
         let private = device_private.filter(|p| !p.is_empty()).unwrap_or(stream);
         let seed = unhex(private).filter(|bytes| bytes.len() == 64);
         let seed = seed.unwrap_or_else(|| sha512(&[private.as_bytes()]).to_vec());
-        let setup_id = hex(&every_second(&sha512(&[stream.as_bytes()]), 44, 2), "");
+        let setup_id = hex(&every_second(stream, 44, 2), "");
         let seed = usable(*seed.first_chunk()?)?;
         Some(Identity {
             device_id,
@@ -158,6 +155,10 @@ fn usable(seed: Key) -> Option<Key> {
     Some(seed).filter(|seed| *seed != [0; 32])
 }
 
+fn of<'a>(list: &'a [Pairing], id: &[u8]) -> Option<&'a Pairing> {
+    list.iter().find(|p| p.id == id)
+}
+
 /// Capital hexadecimal digits, with `between` between the bytes.
 fn hex(bytes: &[u8], between: &str) -> String {
     let mut out = String::new();
@@ -172,10 +173,23 @@ fn hex(bytes: &[u8], between: &str) -> String {
     out
 }
 
+/// Every second byte of a name's hash, from one of them on.
+fn every_second(name: &str, from: usize, count: usize) -> Vec<u8> {
+    let hash = sha512(&[name.as_bytes()]);
+    hash.iter().skip(from).step_by(2).take(count).copied().collect()
+}
+
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
-    let digits = digits.filter(|d| d.len().is_multiple_of(2))?;
-    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n << 4 | d)).collect())
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let mut bytes = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let mut byte = 0;
+        for digit in pair {
+            byte = byte << 4 | char::from(*digit).to_digit(16)? as u8;
+        }
+        bytes.push(byte);
+    }
+    Some(bytes)
 }
 
 impl Pairing {
@@ -260,10 +274,10 @@ impl Book {
             code: Code::new(code).ok()?,
         });
         book.failures = tlv.byte(kind::FAILURES)?;
-        book.config_number = u16::try_from(tlv.uint(kind::CONFIG)?).ok()?.max(1);
+        book.config_number = tlv.short(kind::CONFIG)?.max(1);
         book.shape = tlv.get(kind::SHAPE)?.try_into().ok()?;
         book.imported = tlv.byte(kind::IMPORTED)? != 0;
-        book.port = u16::try_from(tlv.uint(kind::PORT)?).ok()?;
+        book.port = tlv.short(kind::PORT)?;
         for entry in tlv.all(kind::PAIRING).take(MOST_PAIRINGS) {
             let entry = Tlv::parse(entry).ok()?;
             let (id, key) = (entry.get(1)?.to_vec(), entry.get(2)?.try_into().ok()?);
@@ -271,7 +285,7 @@ impl Book {
         }
         for entry in tlv.all(kind::VALUE).take(MOST_VALUES) {
             let entry = Tlv::parse(entry).ok()?;
-            book.set_value(u16::try_from(entry.uint(1)?).ok()?, entry.get(2)?);
+            book.set_value(entry.short(1)?, entry.get(2)?);
         }
         Some(book)
     }
@@ -283,7 +297,7 @@ impl Book {
 
     /// The controller of that name.
     pub fn find(&self, id: &[u8]) -> Option<&Pairing> {
-        self.pairings.iter().find(|p| p.id == id)
+        of(&self.pairings, id)
     }
 
     /// A kept value.
@@ -334,17 +348,23 @@ impl Book {
     /// Takes back what made `after` of `before`, where it could not be kept. What others have changed
     /// meanwhile stays, and so do counted failures.
     pub fn undo(&mut self, before: &Book, after: &[Pairing]) {
-        let of = |list: &[Pairing], id: &[u8]| list.iter().find(|p| p.id == id).cloned();
         for new in after {
             match of(&before.pairings, &new.id) {
                 None => self.pairings.retain(|p| p != new),
                 Some(old) => {
-                    self.pairings.iter_mut().filter(|p| *p == new).for_each(|p| p.clone_from(&old));
+                    for pairing in &mut self.pairings {
+                        if pairing == new {
+                            pairing.clone_from(old);
+                        }
+                    }
                 }
             }
         }
-        for old in before.pairings.iter().filter(|p| of(after, &p.id).is_none()) {
-            if self.find(&old.id).is_none() && self.pairings.len() < MOST_PAIRINGS {
+        for old in &before.pairings {
+            if of(after, &old.id).is_none()
+                && self.find(&old.id).is_none()
+                && self.pairings.len() < MOST_PAIRINGS
+            {
                 self.pairings.push(old.clone());
             }
         }

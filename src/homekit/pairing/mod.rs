@@ -135,7 +135,7 @@ pub enum Step {
     /// This answer.
     Answer(Vec<u8>),
     /// First this work.
-    Work(Job),
+    Work(Box<Job>),
     /// The book is to be saved; the first answer if it was, the second if not.
     Save(Vec<u8>, Vec<u8>),
     /// It is none: HTTP's 400.

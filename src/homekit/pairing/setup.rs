@@ -117,7 +117,7 @@ impl Setup {
         random(&mut salt);
         random(&mut secret);
         self.going = Some(Going { session, stage: Stage::Starting, touched: now });
-        Step::Work(Job::Start { code: book.identity.code.to_string(), salt, secret })
+        Step::Work(Box::new(Job::Start { code: book.identity.code.to_string(), salt, secret }))
     }
 
     fn prove(&mut self, session: u32, message: &Tlv, now: Instant) -> Step {
@@ -132,7 +132,8 @@ impl Setup {
         going.stage = Stage::Proving;
         going.touched = now;
         self.going = Some(going);
-        Step::Work(Job::Agree { server, public: public.to_vec(), proof: proof.to_vec() })
+        let (public, proof) = (public.to_vec(), proof.to_vec());
+        Step::Work(Box::new(Job::Agree { server, public, proof }))
     }
 
     /// A job of `session` is done.
@@ -203,7 +204,8 @@ impl Setup {
         going.stage = Stage::Finishing;
         going.touched = now;
         self.going = Some(going);
-        Step::Work(Job::Finish { secret, sealed: sealed.to_vec(), identity: book.identity.clone() })
+        let (sealed, identity) = (sealed.to_vec(), book.identity.clone());
+        Step::Work(Box::new(Job::Finish { secret, sealed, identity }))
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Outcome {
     /// This answer.
     Answer(Vec<u8>),
     /// First this work, then [`Verify::done`].
-    Work(Job),
+    Work(Box<Job>),
     /// This answer, in plain; then the session is this controller's and encrypted.
     Verified {
         /// M4.
@@ -57,7 +57,8 @@ impl Verify {
             Some(1) => {
                 let theirs: Option<Key> = message.get(item::PUBLIC_KEY).and_then(|key| key.try_into().ok());
                 let Some(theirs) = theirs else { return Outcome::Malformed };
-                Outcome::Work(Job::Offer { theirs, secret: *secret, identity: book.identity.clone() })
+                let identity = book.identity.clone();
+                Outcome::Work(Box::new(Job::Offer { theirs, secret: *secret, identity }))
             }
             Some(3) => match offered {
                 None => Outcome::Malformed,
@@ -113,7 +114,7 @@ pub(super) fn offer(theirs: &Key, secret: &Key, identity: &Identity) -> Option<(
 }
 
 impl Offered {
-    fn claim(&self, book: &Book, message: &Tlv) -> Option<(Claim, Job)> {
+    fn claim(&self, book: &Book, message: &Tlv) -> Option<(Claim, Box<Job>)> {
         let inner = open_message(&self.seal, b"PV-Msg03", message.get(item::ENCRYPTED)?)?;
         let inner = Tlv::parse(&inner).ok()?;
         let id = inner.get(item::IDENTIFIER)?;
@@ -121,7 +122,7 @@ impl Offered {
         let signed = [&self.theirs[..], id, &self.ours].concat();
         let signature = inner.get(item::SIGNATURE)?.to_vec();
         let claim = Claim { controller: id.to_vec(), key, shared: self.shared };
-        Some((claim, Job::Check { key, signed, signature }))
+        Some((claim, Box::new(Job::Check { key, signed, signature })))
     }
 }
 

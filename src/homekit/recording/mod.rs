@@ -15,11 +15,11 @@ use crate::media::parameter_sets::{ParameterSets, VideoProfile};
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
 use crate::net::reactor::Timer;
+use crate::net::sleeper::Sleeper;
 use crate::stream::{Close, Hall, Join, KEY_AGE, Keep, Peer, Reader, Stream, Track, Wish, backoff};
 use async_task::Task;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::Waker;
 use std::time::Duration;
 use tape::Tape;
 
@@ -86,7 +86,7 @@ pub struct Recording {
     armed: RefCell<Option<Task<()>>>,
     tracks: RefCell<Option<Tracks>>,
     busy: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
     /// When the motion began that is not over, or the last one.
     moved: Cell<Option<Time>>,
     /// When its key frames were last too far apart.
@@ -108,7 +108,7 @@ impl Recording {
             armed: RefCell::new(None),
             tracks: RefCell::new(None),
             busy: Cell::new(false),
-            waker: RefCell::new(None),
+            sleeper: Sleeper::default(),
             moved: Cell::new(None),
             sparse: Cell::new(None),
             trouble: RefCell::new(None),
@@ -151,7 +151,7 @@ impl Recording {
             let task = keep(Rc::downgrade(self), Some(now.sound));
             self.armed.replace(Some(self.hall.executor().spawn(task)));
         }
-        self.wake();
+        self.sleeper.wake();
     }
 
     fn disarm(&self) {
@@ -160,13 +160,6 @@ impl Recording {
         self.tracks.take();
         self.trouble.take();
         self.sparse.set(None);
-    }
-
-    fn wake(&self) {
-        let waker = self.waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 
     /// Motion has begun or ended.

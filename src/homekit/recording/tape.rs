@@ -13,7 +13,7 @@ use crate::media::{CodecId, Time};
 use crate::net::clock;
 use crate::net::limits::RECORDING_TIME;
 use crate::net::reactor::Timer;
-use crate::stream::{Clip, Cut, Join, Peer, Reader, Track, Viewer, bump};
+use crate::stream::{Clip, Cut, Join, Reader, Track, Viewer, bump};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -72,8 +72,7 @@ impl Tape {
         let sound = tracks.sound.and_then(|track| config(&track).map(|config| (track, config)));
         let mut read = vec![tracks.pictures.clone()];
         read.extend(sound.iter().map(|(track, _)| track.clone()));
-        let peer = Peer { format: "homekit", protocol: "hksv", ..Peer::default() };
-        let reader = Reader::new(read, Join::Live, Rc::new(Viewer::new(0, peer)));
+        let reader = Reader::new(read, Join::Live, Viewer::unlisted("homekit", "hksv"));
         self.source = Some(Source { reader, pictures: tracks.pictures, sound });
     }
 
@@ -131,7 +130,7 @@ impl Tape {
 
 impl Reel for Tape {
     fn over(&mut self, cx: &mut Context<'_>) -> Option<Reason> {
-        self.recording.waker.replace(Some(cx.waker().clone()));
+        self.recording.sleeper.wait(cx.waker());
         self.recording.switches.get().allows().err()
     }
 

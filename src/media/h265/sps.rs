@@ -225,23 +225,24 @@ impl ShortTermRps {
             used |= u32::from(is_used) << j;
             kept |= u32::from(is_kept) << j;
         }
-        // The source's pictures from the earliest to the latest in output order, its own picture
-        // between them, each with the number of its flags.
-        let negative = usize::from(source.negative);
-        let total = usize::from(source.count);
-        let near = source.delta.iter().take(total).copied().map(i32::from).enumerate();
-        let earlier = near.clone().take(negative).rev();
-        let later = near.skip(negative);
-        let order = earlier.chain(std::iter::once((total, 0))).chain(later);
+        let (total, negative) = (usize::from(source.count), usize::from(source.negative));
         let mut set = ShortTermRps::default();
-        let moved =
-            order.filter(|&(j, _)| kept >> j & 1 != 0).map(|(j, d)| (d + distance, used >> j & 1 != 0));
-        for (delta, used) in moved.clone().rev().filter(|&(d, _)| d < 0) {
-            set.push(r, delta, used);
-        }
-        set.negative = set.count;
-        for (delta, used) in moved.filter(|&(d, _)| d > 0) {
-            set.push(r, delta, used);
+        for later in [false, true] {
+            set.negative = set.count;
+            for n in 0..=total {
+                // The source's pictures in output order, its own picture between them, from the near
+                // end or the far one; each with the number of its flags.
+                let j = match if later { n } else { total - n } {
+                    at if at < negative => negative - 1 - at,
+                    at if at == negative => total,
+                    at => at - 1,
+                };
+                let from = if j == total { 0 } else { source.delta.get(j).copied().unwrap_or_default() };
+                let delta = i32::from(from) + distance;
+                if kept >> j & 1 != 0 && delta != 0 && (delta > 0) == later {
+                    set.push(r, delta, used >> j & 1 != 0);
+                }
+            }
         }
         set
     }

@@ -11,6 +11,7 @@ use super::message::frame_head;
 use super::url::Url;
 use crate::media::{Codec, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer, assemble};
 use crate::stream::{

@@ -10,6 +10,7 @@ use crate::media::Time;
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::limits::{MDNS_READ, MDNS_SERVICES, YIELD_MESSAGES};
+use crate::net::log;
 use crate::net::reactor::{Async, Timer};
 use async_task::Task;
 use nix::errno::Errno;

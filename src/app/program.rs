@@ -15,6 +15,7 @@ use crate::motion::{Bus, Event, What};
 use crate::net::auth::Authenticator;
 use crate::net::clock;
 use crate::net::http::{Listening, Router, Server, Settings};
+use crate::net::log;
 use crate::net::mask::mask_url;
 use crate::net::quoted::Quoted;
 use crate::net::socket::Listener;

@@ -12,6 +12,7 @@ use crate::motion::sensor::{Input, LEAST, Modes, Sensor};
 use crate::motion::watch::Watch;
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::stream::{AttachError, Executor, Hall, Join, Peer, Reader, Step, Wish, backoff};
 use async_task::Task;

@@ -15,6 +15,7 @@ use crate::net::limits::{
     HOMEKIT_STRANGER_TIME, HOMEKIT_STRANGERS, HOMEKIT_TYPING_TIME, HOMEKIT_WRITE_TIME, HTTP_LINGER_TIME,
     YIELD_MESSAGES,
 };
+use crate::net::log;
 use crate::net::mdns::{Invalid, Registration, Responder, Service};
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;

@@ -4,13 +4,14 @@
 //! cameras have only one and some (Dahua's doorbells) lose their call button to whoever holds it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::client::{ClientError, Feed, House, Session, UNSENT};
+use super::client::{Cause, ClientError, Feed, House, Session, UNSENT};
 use super::dialogue::{Carrier, Plan, Role, SILENCE, fits, speaks};
 use super::intake::Intake;
 use super::message::frame_head;
 use super::url::Url;
 use crate::media::{Codec, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer, assemble};
 use crate::stream::{
@@ -211,10 +212,10 @@ async fn watch(session: &mut Session, link: &Link) -> ClientError {
     loop {
         let mut intakes = Vec::new();
         for (at, track) in session.tracks().iter().enumerate() {
-            let Some(inlet) = link.inlet(at) else { return ClientError::Changed };
+            let Some(inlet) = link.inlet(at) else { return Cause::Changed.into() };
             match Intake::new(inlet, &track.media, &track.format, Session::route(track)) {
                 Ok(intake) => intakes.push(intake),
-                Err(_) => return ClientError::Changed,
+                Err(_) => return Cause::Changed.into(),
             }
         }
         let mut feed = Feed::new(intakes);

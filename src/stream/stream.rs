@@ -10,6 +10,7 @@ use super::transcode::{Derived, derive};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, CodecId, Kind, Media};
 use crate::net::clock;
+use crate::net::log;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;

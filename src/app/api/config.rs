@@ -10,6 +10,7 @@ use crate::app::config::yaml_read::parse;
 use crate::app::program::Program;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json;
+use crate::net::log;
 use crate::net::users::Role;
 use crate::stream::Local;
 use std::path::PathBuf;

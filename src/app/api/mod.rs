@@ -70,7 +70,7 @@ impl Routes {
             route = route.body(bytes);
         }
         if !self.group.add(route) {
-            ::log::error!(target: "api", "{path} could not be added to the API");
+            crate::net::log::error!(target: "api", "{path} could not be added to the API");
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::homekit::recording::{PREBUFFER, Recording};
 use crate::homekit::server::{Annex, Behind, Listening, Server, Snapshots, Store, random};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::socket::Listener;
 use crate::net::worker::Worker;
 use crate::stream::{Hall, Local, Off};

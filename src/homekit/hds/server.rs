@@ -12,6 +12,7 @@ use crate::net::limits::{
     HDS_CHUNK, HDS_CONNECTIONS, HDS_END_TIME, HDS_EXPECTED, HDS_OUT, HDS_SEND_BUFFER, HDS_TIME,
     HDS_WRITE_TIME, HOMEKIT_READ, YIELD_MESSAGES,
 };
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;
 use crate::net::socket::{Listener, Socket};

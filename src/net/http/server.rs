@@ -13,6 +13,7 @@ pub use super::settings::{Limits, Settings};
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::executor::LocalExecutor;
 use crate::net::limits::*;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::socket::{Listener, Peer, Socket};
 use async_task::Task;

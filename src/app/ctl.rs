@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Does what was asked for and prints what came back.
 pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
-    let socket = socket.map_or_else(|| configuration(&[]).config.ctl.socket, PathBuf::from);
+    let socket = socket.map_or_else(|| configuration(&[]).config.ctl.socket.clone(), PathBuf::from);
     let (method, target, body) = match request(&action) {
         Ok(request) => request,
         Err(sentence) => {

@@ -134,87 +134,70 @@ impl std::error::Error for UsageError {}
 
 /// Reads the arguments, without the program's name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let args = args.into_iter().map(|arg| match arg.to_str() {
-        // the predecessor's way of writing them, found in many an init script
-        Some("-config" | "-version" | "-help") => {
-            let mut long = OsString::from("-");
-            long.push(arg);
-            long
-        }
-        _ => arg,
-    });
+    let words: Vec<OsString> = args.into_iter().collect();
     let mut given = Given { entry: &RUN, flags: Vec::new(), values: Vec::new() };
-    match given
-        .read(Words { rest: args.collect::<Vec<_>>().into_iter(), cluster: String::new(), free: false })
-        .and_then(|print| match print {
-            Some(text) => Ok(Command::Print(text)),
-            None => given.command(),
-        }) {
-        Ok(command) => Ok(command),
-        Err(what) => Err(UsageError { what, usage: help::usage(given.entry) }),
-    }
+    let understood = match given.read(Words { rest: words.iter(), cluster: "", free: false }) {
+        Ok(Some(text)) => Ok(Command::Print(text)),
+        Ok(None) => given.command(),
+        Err(what) => Err(what),
+    };
+    understood.map_err(|what| UsageError { what, usage: help::usage(given.entry) })
 }
 
 /// What stands on the command line, checked against the table but not yet understood.
-struct Given {
+struct Given<'a> {
     entry: &'static Entry,
-    flags: Vec<(&'static str, String)>,
-    values: Vec<String>,
+    flags: Vec<(&'static str, &'a str)>,
+    values: Vec<&'a str>,
 }
 
-impl Given {
+impl<'a> Given<'a> {
     /// A text if that is what was asked for.
-    fn read(&mut self, mut words: Words) -> Result<Option<String>, String> {
+    fn read(&mut self, mut words: Words<'a>) -> Result<Option<String>, String> {
         let mut wants_help = false;
         while let Some(arg) = words.next()? {
             let mut all = self.entry.flags.iter().chain(COMMON);
-            let flag = match &arg {
-                Arg::Value(value) => {
-                    let value = value.clone();
-                    if self.entry.name.is_empty() {
-                        let near = || nearest(&value, COMMANDS.iter().map(|e| e.name));
-                        let found = find(COMMANDS, &value);
-                        self.entry = match (found, ABSENT.iter().find(|(name, _)| *name == value)) {
+            let (flag, here) = match arg {
+                Arg::Value(name) if self.entry.name.is_empty() => {
+                    let near = || nearest(name, COMMANDS.iter().map(|e| e.name));
+                    self.entry =
+                        match (find(COMMANDS, name), ABSENT.iter().find(|(absent, _)| absent == &name)) {
                             (Some(entry), _) => entry,
                             (_, Some((_, feature))) => {
                                 return Err(format!(
-                                    "`{value}` is not in this streamd; it comes with the feature `{feature}`"
+                                    "`{name}` is not in this streamd; it comes with the feature `{feature}`"
                                 ));
                             }
-                            _ => return Err(unknown("command", &value, near())),
+                            _ => return Err(unknown("command", name, near())),
                         };
-                    } else {
-                        self.values.push(value);
-                    }
                     continue;
                 }
-                Arg::Short(c) => all.find(|f| f.short == Some(*c)),
-                Arg::Long(name, _) => all.find(|f| f.long == *name),
-            };
-            let Some(flag) = flag else {
-                let all = self.entry.flags.iter().chain(COMMON);
-                return Err(match arg {
-                    Arg::Long(name, _) => {
-                        let near = nearest(&name, all.map(|f| f.long)).map(|n| format!("--{n}"));
-                        unknown("option", &format!("--{name}"), near.as_deref())
+                Arg::Value(value) => {
+                    self.values.push(value);
+                    continue;
+                }
+                Arg::Short(c) => match all.find(|f| f.short == Some(c)) {
+                    Some(flag) => (flag, None),
+                    None => return Err(unknown("option", &format!("-{c}"), None)),
+                },
+                Arg::Long(name, here) => match all.find(|f| f.long == name) {
+                    Some(flag) => (flag, here),
+                    None => {
+                        let all = self.entry.flags.iter().chain(COMMON);
+                        let near = nearest(name, all.map(|f| f.long)).map(|n| format!("--{n}"));
+                        return Err(unknown("option", &format!("--{name}"), near.as_deref()));
                     }
-                    Arg::Short(c) => unknown("option", &format!("-{c}"), None),
-                    Arg::Value(_) => String::new(),
-                });
+                },
             };
-            let here = if let Arg::Long(_, value) = arg { value } else { None };
-            if let (Some(value), true) = (&here, flag.value.is_empty()) {
+            if let (Some(value), true) = (here, flag.value.is_empty()) {
                 return Err(format!("--{} takes no value, here is `{value}`", flag.long));
             }
             match flag.long {
                 "help" => wants_help = true,
                 "version" => return Ok(Some(concat!("streamd ", env!("CARGO_PKG_VERSION"), "\n").into())),
-                _ if flag.value.is_empty() => self.flags.push((flag.long, String::new())),
+                _ if flag.value.is_empty() => self.flags.push((flag.long, "")),
                 _ => {
-                    let value = match here {
-                        Some(value) => Some(value),
-                        None => words.value()?,
-                    };
+                    let value = if here.is_some() { here } else { words.value()? };
                     let missing = || format!("--{} wants its {}", flag.long, flag.value);
                     self.flags.push((flag.long, value.ok_or_else(missing)?));
                 }
@@ -226,10 +209,7 @@ impl Given {
     fn command(&mut self) -> Result<Command, String> {
         let entry = self.entry;
         if entry.name == "ctl" {
-            return Ok(Command::Ctl {
-                socket: self.last("socket").map(PathBuf::from),
-                action: self.action()?,
-            });
+            return Ok(Command::Ctl { socket: self.path("socket"), action: self.action()? });
         }
         self.count(entry)?;
         Ok(match entry.name {
@@ -241,11 +221,11 @@ impl Given {
             #[cfg(feature = "tools")]
             "probe" => Command::Probe {
                 config: self.all("config"),
-                source: self.take().unwrap_or_default(),
+                source: self.take().to_owned(),
                 json: self.has("json"),
                 seconds: self.number("seconds", 3600)?.unwrap_or(5),
                 frames: self.number("frames", 1_000_000)?,
-                save: self.last("save").map(PathBuf::from),
+                save: self.path("save"),
             },
             #[cfg(feature = "tools")]
             "motion" => Command::Motion(Box::new(self.motion()?)),
@@ -268,15 +248,15 @@ impl Given {
         };
         Ok(MotionOptions {
             config: self.all("config"),
-            source: self.take().unwrap_or_default(),
+            source: self.take().to_owned(),
             csv: self.has("csv"),
-            svg: self.last("svg").map(PathBuf::from),
+            svg: self.path("svg"),
             fps: self.number("fps", 240)?,
             threshold,
             sensitivity: self.number("sensitivity", 10)?.map(|n| n as u8),
             hold: self.time("hold")?,
             cool_down: self.time("cooldown")?,
-            labels: self.last("labels").map(PathBuf::from),
+            labels: self.path("labels"),
             plain,
             seconds: self.number("seconds", 86_400)?,
         })
@@ -294,10 +274,10 @@ impl Given {
 
     /// The configuration of a camera that is nothing but an accessory.
     fn hksv(&mut self) -> Vec<String> {
-        let source = self.take().unwrap_or_default();
+        let source = self.take();
         let mut config = vec![
             "{api: {listen: \"127.0.0.1:1984\"}, rtsp: {listen: \"\"}, ctl: {socket: \"\"}}".to_owned(),
-            ["streams.camera=", &source].concat(),
+            ["streams.camera=", source].concat(),
             "homekit.camera.hksv=true".to_owned(),
             ["homekit.camera.motion=", self.last("motion").unwrap_or("detect,api")].concat(),
         ];
@@ -323,34 +303,31 @@ impl Given {
     }
 
     fn action(&mut self) -> Result<Action, String> {
-        let Some(name) = self.take() else {
+        let name = self.take();
+        if name.is_empty() {
             let names: Vec<_> = CTL.iter().map(|e| e.name).collect();
             return Err(format!("ctl wants an action: {}", names.join(", ")));
-        };
-        let near = || nearest(&name, CTL.iter().map(|e| e.name));
-        let entry = find(CTL, &name).ok_or_else(|| unknown("action", &name, near()))?;
+        }
+        let near = || nearest(name, CTL.iter().map(|e| e.name));
+        let entry = find(CTL, name).ok_or_else(|| unknown("action", name, near()))?;
         self.count(entry)?;
-        let mut first = self.take();
-        let second = self.take();
+        let (first, second) = (self.take(), self.take());
+        let given = |value: &str| (!value.is_empty()).then(|| value.to_owned());
         Ok(match entry.name {
             "streams" => Action::Streams,
             "passwd" => Action::Passwd,
-            "motion" => match first.as_deref() {
-                Some(word @ ("on" | "off")) => Action::Motion { on: word == "on", stream: second },
-                word => return Err(format!("motion is on or off, not `{}`", word.unwrap_or_default())),
+            "motion" => match first {
+                "on" | "off" => Action::Motion { on: first == "on", stream: given(second) },
+                _ => return Err(format!("motion is on or off, not `{first}`")),
             },
-            "doorbell" => Action::Doorbell { stream: first },
-            "homekit" => Action::Homekit { stream: first },
-            "play" => Action::Play {
-                stream: first.take().unwrap_or_default(),
-                file: second.filter(|file| !file.is_empty()),
-            },
+            "doorbell" => Action::Doorbell { stream: given(first) },
+            "homekit" => Action::Homekit { stream: given(first) },
+            "play" => Action::Play { stream: first.to_owned(), file: given(second) },
             "reload" => Action::Reload,
-            "kick" => {
-                let id = first.unwrap_or_default();
-                let number = id.parse().map_err(|_| format!("`{id}` is not a viewer's number"));
-                Action::Kick { id: number? }
-            }
+            "kick" => match first.parse() {
+                Ok(id) => Action::Kick { id },
+                Err(_) => return Err(format!("`{first}` is not a viewer's number")),
+            },
             "log" => Action::Log,
             _ => Action::Status,
         })
@@ -368,80 +345,89 @@ impl Given {
         }
     }
 
-    fn take(&mut self) -> Option<String> {
-        (!self.values.is_empty()).then(|| self.values.remove(0))
+    /// The next argument; empty if there is none.
+    fn take(&mut self) -> &'a str {
+        if self.values.is_empty() { "" } else { self.values.remove(0) }
     }
 
     fn has(&self, long: &str) -> bool {
         self.flags.iter().any(|f| f.0 == long)
     }
 
-    fn last(&self, long: &str) -> Option<&str> {
-        self.flags.iter().rfind(|f| f.0 == long).map(|f| f.1.as_str())
+    fn last(&self, long: &str) -> Option<&'a str> {
+        self.flags.iter().rfind(|f| f.0 == long).map(|f| f.1)
     }
 
-    fn all(&mut self, long: &str) -> Vec<String> {
-        self.flags.iter().filter(|f| f.0 == long).map(|f| f.1.clone()).collect()
+    fn path(&self, long: &str) -> Option<PathBuf> {
+        self.last(long).map(PathBuf::from)
+    }
+
+    fn all(&self, long: &str) -> Vec<String> {
+        self.flags.iter().filter(|f| f.0 == long).map(|f| f.1.to_owned()).collect()
     }
 }
 
-fn text(arg: OsString) -> Result<String, String> {
-    arg.into_string().map_err(|arg| format!("`{}` is not UTF-8", arg.to_string_lossy()))
+fn text(arg: &OsString) -> Result<&str, String> {
+    arg.to_str().ok_or_else(|| format!("`{}` is not UTF-8", arg.to_string_lossy()))
 }
 
 /// One word of the command line.
-enum Arg {
+enum Arg<'a> {
     /// `-x`
     Short(char),
     /// `--long`, `--long=value`
-    Long(String, Option<String>),
+    Long(&'a str, Option<&'a str>),
     /// Anything else, and all behind `--`.
-    Value(String),
+    Value(&'a str),
 }
 
 /// The words that have not been read.
-struct Words {
-    rest: std::vec::IntoIter<OsString>,
+struct Words<'a> {
+    rest: std::slice::Iter<'a, OsString>,
     /// Letters that stand behind a `-x`: more options, or its value.
-    cluster: String,
+    cluster: &'a str,
     /// `--` has been read.
     free: bool,
 }
 
-impl Words {
-    fn next(&mut self) -> Result<Option<Arg>, String> {
-        let word = if self.cluster.is_empty() {
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Result<Option<Arg<'a>>, String> {
+        if self.cluster.is_empty() {
             let Some(word) = self.rest.next() else { return Ok(None) };
             let word = text(word)?;
-            if self.free || word == "-" || !word.starts_with('-') {
+            let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.is_empty() && !self.free) else {
                 return Ok(Some(Arg::Value(word)));
+            };
+            let long = match letters {
+                "-" => {
+                    self.free = true;
+                    return self.next();
+                }
+                // the predecessor's way of writing them, found in many an init script
+                "config" | "version" | "help" => Some(letters),
+                _ => letters.strip_prefix('-'),
+            };
+            if let Some(long) = long {
+                return Ok(Some(match long.split_once('=') {
+                    Some((name, value)) => Arg::Long(name, Some(value)),
+                    None => Arg::Long(long, None),
+                }));
             }
-            if word == "--" {
-                self.free = true;
-                return self.next();
-            }
-            if let Some(long) = word.strip_prefix("--") {
-                let (name, value) =
-                    long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
-                return Ok(Some(Arg::Long(name.to_owned(), value.map(str::to_owned))));
-            }
-            word.get(1..).unwrap_or("").to_owned()
-        } else {
-            std::mem::take(&mut self.cluster)
-        };
-        let mut letters = word.chars();
+            self.cluster = letters;
+        }
+        let mut letters = self.cluster.chars();
         let letter = letters.next();
-        self.cluster = letters.as_str().to_owned();
+        self.cluster = letters.as_str();
         Ok(letter.map(Arg::Short))
     }
 
     /// The value of the option that was read: what stands behind its letter, or the next word.
-    fn value(&mut self) -> Result<Option<String>, String> {
-        if self.cluster.is_empty() {
+    fn value(&mut self) -> Result<Option<&'a str>, String> {
+        let behind = std::mem::take(&mut self.cluster);
+        if behind.is_empty() {
             return self.rest.next().map(text).transpose();
         }
-        let value = std::mem::take(&mut self.cluster);
-        Ok(Some(value.strip_prefix('=').unwrap_or(&value).to_owned()))
+        Ok(Some(behind.strip_prefix('=').unwrap_or(behind)))
     }
 }
 

@@ -665,7 +665,7 @@ async fn open_web(place: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Ve
 
 #[cfg(not(feature = "tunnel"))]
 async fn open_web(_: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
-    Err(ClientError::Upgrade(UpgradeError))
+    Err(UpgradeError.into())
 }
 
 async fn late<T>() -> Result<T, ClientError> {

@@ -179,6 +179,7 @@ impl Wake for Alarm {
 }
 
 /// Runs a future on this thread until it is done. Only a system without epoll makes that impossible.
+#[allow(clippy::disallowed_methods)] // there is nothing else to wait with then
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let Ok(reactor) = reactor() else {

@@ -573,7 +573,8 @@ impl Search {
                 wanted.push_str(":ANY");
             }
         }
-        let sources: Vec<Rc<Source>> = self.places.into_iter().map(|p| p.source).collect();
+        // while they are kept: a source that was dialled for this offers nothing afterwards
+        let sources: Vec<Rc<Source>> = self.places.iter().map(|p| p.source.clone()).collect();
         AttachError::Codecs { offered: offered(&sources), wanted }
     }
 }

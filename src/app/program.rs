@@ -382,12 +382,8 @@ impl Program {
 
     /// Keeps a stream running, or no longer.
     pub fn preload(&self, name: &str, query: Option<&str>) {
-        let gone: Vec<Preload> = {
-            let mut preloads = self.preloads.borrow_mut();
-            let (gone, stay) = preloads.drain(..).partition(|p| p.name == name);
-            *preloads = stay;
-            gone
-        };
+        let known = self.preloads.borrow().iter().position(|p| p.name == name);
+        let gone = known.map(|at| self.preloads.borrow_mut().remove(at));
         drop(gone);
         let part = format!("preload.{name}");
         self.forget_faults(&part);

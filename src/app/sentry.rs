@@ -117,11 +117,11 @@ impl Sentries {
         }
     }
 
-    fn with(&self, stream: &str, act: impl FnOnce(&Sentry, &mut Sensor) -> Option<bool>) -> bool {
+    fn with(&self, stream: &str, act: &dyn Fn(&mut Sensor) -> Option<bool>) -> bool {
         let found = self.all.borrow().iter().find(|s| *s.stream == *stream).cloned();
         let Some(sentry) = found else { return false };
         let Some(sensor) = &sentry.sensor else { return false };
-        let changed = act(&sentry, &mut sensor.borrow_mut());
+        let changed = act(&mut sensor.borrow_mut());
         sentry.tell(changed);
         sentry.stir();
         true
@@ -129,17 +129,17 @@ impl Sentries {
 
     /// An input says that something moves, or has ceased to; false if the stream is no accessory.
     pub fn report(&self, stream: &str, input: Input, on: bool) -> bool {
-        self.with(stream, |_, sensor| sensor.report(clock::now(), input, on))
+        self.with(stream, &|sensor| sensor.report(clock::now(), input, on))
     }
 
     /// Somebody rings.
     pub fn press(&self, stream: &str) {
-        self.with(stream, |_, sensor| sensor.press(clock::now()));
+        self.with(stream, &|sensor| sensor.press(clock::now()));
     }
 
     /// The camera is off: what was seen is over.
     pub fn clear(&self, stream: &str) {
-        self.with(stream, |_, sensor| sensor.clear());
+        self.with(stream, &|sensor| sensor.clear());
     }
 
     /// Nobody stands guard any longer.

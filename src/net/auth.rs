@@ -177,7 +177,7 @@ impl Authenticator {
             Credentials::Basic { name, password } => {
                 let sent = hmac(&self.secret, &[password.as_bytes()]);
                 let is = |password: &str| same_secret(&hmac(&self.secret, &[password.as_bytes()]), &sent);
-                choose(&users, attempt.door, name, is)
+                choose(&users, attempt.door, name, &is)
             }
             Credentials::Digest(answer) => match self.prove(&users, answer, attempt, now) {
                 Ok(found) => found,
@@ -220,7 +220,7 @@ impl Authenticator {
         let is = |password: &str| {
             same_secret(answer.expected(algorithm, attempt.method, password).as_bytes(), sent.as_bytes())
         };
-        let Some(user) = choose(users, attempt.door, &answer.username, is) else {
+        let Some(user) = choose(users, attempt.door, &answer.username, &is) else {
             return Ok(None);
         };
         let Some((_, id)) = nonce else {
@@ -394,7 +394,7 @@ impl Authenticator {
 
 /// The first user of that name whose password is the one; always tries at least one password, so
 /// that the time does not tell which names exist.
-fn choose(users: &Users, door: Door, name: &str, is: impl Fn(&str) -> bool) -> Option<Rc<User>> {
+fn choose(users: &Users, door: Door, name: &str, is: &dyn Fn(&str) -> bool) -> Option<Rc<User>> {
     let mut found = None;
     let mut tried = false;
     for user in users.named(door, name) {
@@ -414,7 +414,7 @@ pub(crate) fn address_key(address: Option<IpAddr>) -> [u8; 9] {
     let (tag, bits) = match address.map(|a| a.to_canonical()) {
         None => (0, 0),
         Some(IpAddr::V4(a)) => (4, u64::from(u32::from(a))),
-        Some(IpAddr::V6(a)) => (6, (u128::from(a) >> 64) as u64),
+        Some(IpAddr::V6(a)) => (6, u64::from_be_bytes(a.octets().first_chunk().copied().unwrap_or_default())),
     };
     let mut key = [tag; 9];
     key.iter_mut().skip(1).zip(bits.to_be_bytes()).for_each(|(k, b)| *k = b);

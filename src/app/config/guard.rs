@@ -28,51 +28,53 @@ pub fn runs_program(source: &str) -> bool {
     })
 }
 
+/// True if both say the same, or nothing.
+fn alike(before: Option<&Node>, after: Option<&Node>) -> bool {
+    let null = Node::null();
+    same(before.unwrap_or(&null), after.unwrap_or(&null))
+}
+
 /// The path of the first line that a change adds or alters and that may run a program.
 pub fn offence(old: &Node, new: &Node) -> Option<String> {
     for section in SECTIONS {
         for key in section.keys().iter().filter(|key| key.has(flag::GUARDED)) {
-            let find = |root: &Node| root.get(section.name).and_then(|node| node.get(key.name)).cloned();
-            let (before, after) = (find(old).unwrap_or(Node::null()), find(new).unwrap_or(Node::null()));
-            if !same(&before, &after) {
+            let before = old.get(section.name).and_then(|node| node.get(key.name));
+            let after = new.get(section.name).and_then(|node| node.get(key.name));
+            if !alike(before, after) {
                 return Some(format!("{}.{}", section.name, key.name));
             }
         }
     }
     // The predecessor's templates are command lines.
-    let templates = |root: &Node| root.get("ffmpeg").cloned().unwrap_or(Node::null());
-    if !same(&templates(old), &templates(new)) {
+    if !alike(old.get("ffmpeg"), new.get("ffmpeg")) {
         return Some("ffmpeg".to_owned());
     }
-    let mut known = Vec::new();
-    walk(old, &mut Vec::new(), &mut |path, text| {
-        // Only what may run something is compared; a file of long keys and many values stays cheap.
-        if runs_program(text) {
-            known.push((path.to_vec(), text));
-        }
-        None::<()>
-    });
-    walk(new, &mut Vec::new(), &mut |path, text| {
-        let offends = runs_program(text) && !known.iter().any(|(p, t)| p == path && *t == text);
-        offends.then(|| path.join("."))
-    })
+    let (mut known, mut found) = (Vec::new(), Vec::new());
+    walk(old, &mut Vec::new(), &mut known);
+    walk(new, &mut Vec::new(), &mut found);
+    found.iter().find(|line| !known.contains(line)).map(|(path, _)| path.join("."))
 }
 
-/// Visits every text with the keys above it; lists do not count as a level, so that a line may move.
-fn walk<'a, T>(
-    node: &'a Node,
-    path: &mut Vec<&'a str>,
-    visit: &mut dyn FnMut(&[&'a str], &'a str) -> Option<T>,
-) -> Option<T> {
+/// A text and the keys above it; lists do not count as a level, so that a line may move.
+type Line<'a> = (Vec<&'a str>, &'a str);
+
+/// Finds every text that may run something. Only these are compared; a file of long keys and many values
+/// stays cheap.
+fn walk<'a>(node: &'a Node, path: &mut Vec<&'a str>, found: &mut Vec<Line<'a>>) {
     match &node.value {
-        Value::Null => None,
-        Value::Scalar { text, .. } => visit(path, text),
-        Value::Seq(items) => items.iter().find_map(|item| walk(item, path, visit)),
-        Value::Map(entries) => entries.iter().find_map(|entry| {
-            path.push(&entry.key);
-            let found = visit(path, &entry.key).or_else(|| walk(&entry.value, path, visit));
-            path.pop();
-            found
-        }),
+        Value::Null => {}
+        Value::Scalar { text, .. } if runs_program(text) => found.push((path.clone(), text)),
+        Value::Scalar { .. } => {}
+        Value::Seq(items) => items.iter().for_each(|item| walk(item, path, found)),
+        Value::Map(entries) => {
+            for entry in entries {
+                path.push(&entry.key);
+                if runs_program(&entry.key) {
+                    found.push((path.clone(), &entry.key));
+                }
+                walk(&entry.value, path, found);
+                path.pop();
+            }
+        }
     }
 }

@@ -31,6 +31,7 @@ struct Reader<'a> {
     modules: &'a [&'a str],
     problems: &'a mut Vec<Problem>,
     secrets: &'a mut Secrets,
+    /// What is not served, by its place.
     lacking: Vec<(String, Place)>,
     faults: Vec<Fault>,
 }
@@ -171,8 +172,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Something that is not served, in the order in which it is written.
+    fn lack(&mut self, name: String, at: &Place) {
+        let place = self.lacking.partition_point(|known| known.1 <= *at);
+        self.lacking.insert(place, (name, at.clone()));
+    }
+
     fn foreign(&mut self, entry: &Entry) {
-        self.lacking.push((entry.key.clone(), entry.at.clone()));
+        self.lack(entry.key.clone(), &entry.at);
         self.find_secrets(&entry.key, &entry.value);
     }
 
@@ -246,7 +253,7 @@ impl<'a> Reader<'a> {
                         self.secrets.add(text);
                     }
                     if key.has(flag::LACKING) && val != values::default(key) {
-                        self.lacking.push((path, entry.at.clone()));
+                        self.lack(path, &entry.at);
                     }
                     match found {
                         Some((_, slot)) => *slot = val,
@@ -264,7 +271,7 @@ impl<'a> Reader<'a> {
         for item in list.items() {
             let Some(name) = item.text().filter(|name| !self.modules.contains(name)) else { continue };
             if sections::MODULES.contains(&name) {
-                self.lacking.push((format!("module {name}"), item.at.clone()));
+                self.lack(format!("module {name}"), &item.at);
             } else {
                 let meant = nearest(name, self.modules.iter().chain(sections::MODULES).copied());
                 self.unknown("module", &format!("app.modules: {}", Quoted(name)), name, &item.at, meant);
@@ -512,16 +519,15 @@ impl<'a> Reader<'a> {
     }
 
     fn report_lacking(&mut self) {
-        self.lacking.sort_by(|a, b| a.1.cmp(&b.1));
-        let Some((_, first)) = self.lacking.first() else { return };
-        let first = first.clone();
-        let mut names = String::new();
-        for (name, _) in self.lacking.drain(..).take(32) {
-            if !names.is_empty() {
-                names.push_str(", ");
+        let lacking = std::mem::take(&mut self.lacking);
+        let Some((_, first)) = lacking.first() else { return };
+        let mut sentence = String::from("not served by this build and left out: ");
+        for (i, (name, _)) in lacking.iter().take(32).enumerate() {
+            if i > 0 {
+                sentence.push_str(", ");
             }
-            names.push_str(&name);
+            sentence.push_str(name);
         }
-        self.tell(Severity::Warning, &first, format!("not served by this build and left out: {names}"));
+        self.tell(Severity::Warning, first, sentence);
     }
 }

@@ -137,8 +137,8 @@ fn leaves<'a>(node: &'a Node, path: &mut Vec<Step<'a>>, out: &mut Vec<Leaf<'a>>)
 
 fn all_leaves(root: &Node) -> Vec<Leaf<'_>> {
     let mut out = Vec::new();
+    // in the order of the text: what came from elsewhere in it is borrowed, and left out
     leaves(root, &mut Vec::new(), &mut out);
-    out.sort_by_key(|leaf| leaf.node.start);
     out
 }
 
@@ -320,12 +320,14 @@ fn gaps<'a>(text: &'a str, leaves: &[Leaf<'_>]) -> Vec<&'a str> {
 /// is named in `missing`.
 fn restored(posted: &str, new_root: &Node, old: &str, old_root: &Node, missing: &mut Vec<String>) -> String {
     let known = all_leaves(old_root);
-    let comments: Vec<(String, &str)> = gaps(old, &known)
-        .into_iter()
-        .flat_map(str::lines)
-        .filter(|line| line.contains('#'))
-        .map(|line| (mask_lines(line), line))
-        .collect();
+    let mut comments = Vec::new();
+    for gap in gaps(old, &known) {
+        for line in gap.lines() {
+            if line.contains('#') {
+                comments.push((mask_lines(line), line));
+            }
+        }
+    }
     let mut out = String::with_capacity(posted.len());
     let mut done = 0;
     for leaf in all_leaves(new_root) {
@@ -447,13 +449,13 @@ pub fn approve(
 ) -> Result<Loaded, Rejected> {
     let old = load_instead(arguments, world, Some(before));
     let new = load_instead(arguments, world, Some(after));
-    let errors: Vec<Problem> = new
-        .problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .filter(|problem| whole || !old.problems.iter().any(|known| known.sentence == problem.sentence))
-        .cloned()
-        .collect();
+    let mut errors = Vec::new();
+    for problem in &new.problems {
+        let known = || old.problems.iter().any(|known| known.sentence == problem.sentence);
+        if problem.severity == Severity::Error && (whole || !known()) {
+            errors.push(problem.clone());
+        }
+    }
     if !errors.is_empty() {
         return Err(Rejected::Problems(errors));
     }

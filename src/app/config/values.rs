@@ -186,11 +186,9 @@ fn list(kind: Kind, node: &Node) -> Result<Val, Refused> {
 
 /// YAML's words, and those that the predecessor's files use.
 fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "true" | "True" | "TRUE" | "yes" | "on" => Some(true),
-        "false" | "False" | "FALSE" | "no" | "off" => Some(false),
-        _ => None,
-    }
+    const YES: [&str; 5] = ["true", "True", "TRUE", "yes", "on"];
+    const NO: [&str; 5] = ["false", "False", "FALSE", "no", "off"];
+    if YES.contains(&text) { Some(true) } else { NO.contains(&text).then_some(false) }
 }
 
 fn integer(text: &str) -> Option<i64> {
@@ -251,17 +249,10 @@ fn duration(text: &str) -> Option<i64> {
 /// Bytes of `64k`, `8M`, `1G` or a plain number.
 fn size(text: &str) -> Option<i64> {
     let (thousandths, unit, rest) = part(text.trim())?;
-    let scale = match unit {
-        "" | "B" => 1,
-        "k" | "K" | "kB" | "KB" | "KiB" => 1 << 10,
-        "M" | "m" | "MB" | "MiB" => 1 << 20,
-        "G" | "g" | "GB" | "GiB" => 1i64 << 30,
-        _ => return None,
-    };
-    if !rest.is_empty() {
-        return None;
-    }
-    thousandths.checked_mul(scale).map(|bytes| bytes / 1000)
+    const UNITS: [&[&str]; 4] =
+        [&["", "B"], &["k", "K", "kB", "KB", "KiB"], &["M", "m", "MB", "MiB"], &["G", "g", "GB", "GiB"]];
+    let power = UNITS.iter().position(|names| names.contains(&unit) && rest.is_empty())?;
+    thousandths.checked_mul(1 << (10 * power)).map(|bytes| bytes / 1000)
 }
 
 /// `:8554`, `127.0.0.1:1984`, `[::1]:80`, `localhost:80`, or a port alone.

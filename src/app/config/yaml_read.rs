@@ -90,7 +90,8 @@ impl Level<'_> {
     }
 }
 
-/// One text on its way to a tree. What fails answers `None` and leaves its sentence here.
+/// One text on its way to a tree. The first fault stays here and ends the text: what reads on finds nothing
+/// more, so that nobody has to ask after each step.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a Text,
     pub(super) source: &'a str,
@@ -134,16 +135,14 @@ impl<'a> Reader<'a> {
 
     /// All of it.
     pub(super) fn document(mut self) -> Result<Document, YamlError> {
-        match self.whole() {
-            Some(root) => Ok(Document { root, duplicates: self.duplicates }),
-            None => Err(self.fault.unwrap_or(YamlError {
-                at: super::Place::of_file(&self.text.name),
-                sentence: VALUE.to_owned(),
-            })),
+        let root = self.whole();
+        match self.fault {
+            None => Ok(Document { root, duplicates: self.duplicates }),
+            Some(fault) => Err(fault),
         }
     }
 
-    fn whole(&mut self) -> Option<Node> {
+    fn whole(&mut self) -> Node {
         self.gap();
         // The end of a document before it begins says nothing.
         while self.marker() && self.byte() == b'.' {
@@ -160,10 +159,10 @@ impl<'a> Reader<'a> {
         if marked {
             self.at += 3;
         } else if let Some(at) = directive {
-            return self.fail(at, "expected '---' below a line that begins with '%'");
+            self.fail(at, "expected '---' below a line that begins with '%'");
         }
         let top = Level { up: None, key: "", depth: 0, flow: false };
-        let mut root = self.block(&top, -1, false, false)?;
+        let mut root = self.block(&top, -1, false, false);
         if root.start == root.end {
             root.at = super::Place::of_file(&self.text.name);
         }
@@ -172,15 +171,15 @@ impl<'a> Reader<'a> {
             self.at += 3;
             self.gap();
             if self.byte() != 0 && !self.fresh() {
-                return self.fail(self.at, TRAILING);
+                self.fail(self.at, TRAILING);
             }
         } else if self.byte() != 0 && !self.marker() {
-            return self.fail(self.at, self.misplaced());
+            self.fail(self.at, self.misplaced());
         }
         if self.byte() != 0 {
-            return self.fail(self.at, "a second document begins here; expected one document in a file");
+            self.fail(self.at, "a second document begins here; expected one document in a file");
         }
-        Some(root)
+        root
     }
 
     // What every part needs.
@@ -194,39 +193,43 @@ impl<'a> Reader<'a> {
         self.ahead(0)
     }
 
-    pub(super) fn fail<T>(&mut self, at: usize, sentence: &str) -> Option<T> {
-        let place = self.text.place(self.text.origin(at, false));
-        self.fault = Some(YamlError { at: place, sentence: sentence.to_owned() });
-        None
+    pub(super) fn fail(&mut self, at: usize, sentence: &str) {
+        self.fail_at(self.text.origin(at, false), sentence);
     }
 
-    fn limit<T>(&mut self, at: usize, before: &str, most: usize, after: &str) -> Option<T> {
-        self.fail(at, &format!("{before}{most}{after}"))
+    /// A fault at a byte of the original.
+    fn fail_at(&mut self, at: usize, sentence: &str) {
+        if self.fault.is_none() {
+            self.fault = Some(YamlError { at: self.text.place(at), sentence: sentence.to_owned() });
+        }
+        self.source = "";
     }
 
-    pub(super) fn charge(&mut self, nodes: usize, at: usize) -> Option<()> {
+    fn limit(&mut self, at: usize, before: &str, most: usize, after: &str) {
+        self.fail(at, &format!("{before}{most}{after}"));
+    }
+
+    pub(super) fn charge(&mut self, nodes: usize, at: usize) {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
-            return self.limit(at, "the configuration has more than ", MAX_NODES, " values");
+            self.limit(at, "the configuration has more than ", MAX_NODES, " values");
         }
-        Some(())
     }
 
-    /// A copy of a node is about to be made, for an anchor or an alias.
-    fn charge_copy(&mut self, nodes: usize, bytes: usize, at: usize) -> Option<()> {
-        self.charge(nodes, at)?;
+    /// A copy of a node is about to be made, for an anchor or an alias; false if it may not be.
+    fn charge_copy(&mut self, nodes: usize, bytes: usize, at: usize) -> bool {
+        self.charge(nodes, at);
         self.repeated = self.repeated.saturating_add(bytes);
         if self.repeated > MAX_BYTES {
-            return self.limit(at, "aliases repeat more than ", MAX_BYTES / 1024, " KiB of text");
+            self.limit(at, "aliases repeat more than ", MAX_BYTES / 1024, " KiB of text");
         }
-        Some(())
+        self.fault.is_none()
     }
 
-    fn charge_depth(&mut self, depth: usize, at: usize) -> Option<()> {
+    fn charge_depth(&mut self, depth: usize, at: usize) {
         if depth > MAX_DEPTH {
-            return self.limit(at, "nested more than ", MAX_DEPTH, " levels deep");
+            self.limit(at, "nested more than ", MAX_DEPTH, " levels deep");
         }
-        Some(())
     }
 
     /// A node over these bytes of the expanded text.
@@ -241,25 +244,29 @@ impl<'a> Reader<'a> {
     }
 
     /// A list or map that begins here; its end is set when it comes.
-    pub(super) fn open(&mut self, up: &Level<'_>, value: Value, from: usize) -> Option<Node> {
-        self.charge(1, from)?;
-        self.charge_depth(up.depth + 1, from)?;
+    pub(super) fn open(&mut self, up: &Level<'_>, value: Value, from: usize) -> Node {
+        self.charge(1, from);
+        self.charge_depth(up.depth + 1, from);
         let mut node = self.node(value, from, from);
         let raw = self.text.original.get(node.start..).unwrap_or("");
         node.flow = up.flow || without_properties(raw).starts_with(['{', '[']);
-        Some(node)
+        node
+    }
+
+    /// A single value over these bytes.
+    pub(super) fn scalar(&mut self, text: String, quoted: bool, from: usize, to: usize) -> Node {
+        self.charge(1, from);
+        self.node(Value::Scalar { text, quoted }, from, to)
     }
 
     /// Nothing, where a value could stand.
-    pub(super) fn empty(&mut self, from: usize, properties: &Properties<'a>) -> Option<Node> {
-        let value = Value::Scalar { text: String::new(), quoted: false };
-        let node = self.node(value, from, from);
-        self.charge(1, from)?;
+    pub(super) fn empty(&mut self, from: usize, properties: &Properties<'a>) -> Node {
+        let node = self.scalar(String::new(), false, from, from);
         self.settle(node, properties)
     }
 
     /// A value is complete with what stood in front of it.
-    pub(super) fn settle(&mut self, mut node: Node, properties: &Properties<'a>) -> Option<Node> {
+    pub(super) fn settle(&mut self, mut node: Node, properties: &Properties<'a>) -> Node {
         if let Value::Scalar { text, quoted } = &mut node.value {
             *quoted |= properties.text;
             if !*quoted && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
@@ -271,15 +278,16 @@ impl<'a> Reader<'a> {
             node.at = self.text.place(node.start);
             node.end = node.end.max(node.start);
         }
-        self.remember(properties.anchor, &node)?;
-        Some(node)
+        self.remember(properties.anchor, &node);
+        node
     }
 
-    fn remember(&mut self, anchor: Option<&'a str>, node: &Node) -> Option<()> {
-        let Some(name) = anchor else { return Some(()) };
-        self.charge_copy(node.count(), node.bytes(), self.at)?;
-        self.anchors.push((name, Rc::new(node.clone())));
-        Some(())
+    fn remember(&mut self, anchor: Option<&'a str>, node: &Node) {
+        if let Some(name) = anchor
+            && self.charge_copy(node.count(), node.bytes(), self.at)
+        {
+            self.anchors.push((name, Rc::new(node.clone())));
+        }
     }
 
     // Lines and what is between words.
@@ -364,10 +372,9 @@ impl<'a> Reader<'a> {
     }
 
     /// A tab that stands in the indentation of what begins here.
-    pub(super) fn no_tab(&mut self, indent: isize) -> Option<()> {
-        match self.tab {
-            Some(tab) if (tab - self.line) as isize <= indent => self.fail(tab, TAB),
-            _ => Some(()),
+    pub(super) fn no_tab(&mut self, indent: isize) {
+        if let Some(tab) = self.tab.filter(|tab| (tab - self.line) as isize <= indent) {
+            self.fail(tab, TAB);
         }
     }
 
@@ -383,124 +390,116 @@ impl<'a> Reader<'a> {
     // Values by indentation.
 
     /// True if no value stands here: the text ends, or the next word belongs to what is above.
-    fn absent(&mut self, indent: isize, list: bool) -> Option<bool> {
-        if self.ended() {
-            return Some(true);
+    fn absent(&mut self, indent: isize, list: bool) -> bool {
+        if self.fresh() && !self.ended() {
+            let column = self.column();
+            if self.tab.is_none() && (column < indent || (column == indent && !(list && self.sign(b'-')))) {
+                return true;
+            }
+            self.no_tab(indent);
         }
-        if !self.fresh() {
-            return Some(false);
-        }
-        let column = self.column();
-        if self.tab.is_none() && (column < indent || (column == indent && !(list && self.sign(b'-')))) {
-            return Some(true);
-        }
-        self.no_tab(indent)?;
-        Some(false)
+        self.ended()
     }
 
     /// The value below or behind something that stands in column `indent`. `inline`: a list or map may
     /// begin on the same line; `list`: a list may begin in the same column.
-    fn block(&mut self, up: &Level<'_>, indent: isize, inline: bool, list: bool) -> Option<Node> {
+    fn block(&mut self, up: &Level<'_>, indent: isize, inline: bool, list: bool) -> Node {
         let from = self.at;
         self.gap();
         let mut outer = Properties::default();
-        if self.absent(indent, list)? {
+        if self.absent(indent, list) {
             return self.empty(from, &outer);
         }
-        let mut begin = self.at;
+        let (mut begin, mut column) = (self.at, self.column());
         let mut fresh = self.fresh();
-        let mut own = self.properties()?;
+        let mut own = self.properties();
         if own.start.is_some() {
-            if self.absent(indent, list)? {
+            if self.absent(indent, list) {
                 return self.empty(from, &own);
             }
             if self.fresh() {
                 // They stood on a line of their own: what follows may have its own again.
-                (outer, begin, fresh) = (own, self.at, true);
-                own = self.properties()?;
+                (outer, begin, column, fresh) = (own, self.at, self.column(), true);
+                own = self.properties();
                 if own.start.is_some() && (self.ended() || self.fresh()) {
-                    return self.fail(self.at, VALUE);
+                    self.fail(self.at, VALUE);
                 }
             }
         }
-        let column = begin - self.line;
         let tabbed = if fresh { self.tab } else { None };
         let may = (fresh || inline) && tabbed.is_none();
         if (self.sign(b'-') && own.start.is_none()) || self.sign(b'?') {
             if let Some(tab) = tabbed {
-                return self.fail(tab, TAB);
-            }
-            if !may {
-                return self.fail(self.at, VALUE);
+                self.fail(tab, TAB);
+            } else if !may {
+                self.fail(self.at, VALUE);
             }
             let node = if self.byte() == b'-' {
-                self.list(up, column as isize, indent)?
+                self.list(up, column, indent)
             } else {
-                self.map(up, column as isize, begin, None)?
+                self.map(up, column, begin, None)
             };
             return self.settle(node, &outer);
         }
         if matches!(self.byte(), b'|' | b'>') {
             let at = self.at;
-            let (text, end) = self.block_text(indent)?;
-            self.charge(1, at)?;
-            let node = self.node(Value::Scalar { text, quoted: true }, at, end);
-            let node = self.settle(node, &own)?;
+            let (text, end) = self.block_text(indent);
+            let node = self.scalar(text, true, at, end);
+            let node = self.settle(node, &own);
             return self.settle(node, &outer);
         }
-        let (node, colon) = self.part(up, indent, &own)?;
+        let (node, colon) = self.part(up, indent, &own);
         let Some(colon) = colon else { return self.settle(node, &outer) };
         if let Some(tab) = tabbed {
-            return self.fail(tab, TAB);
+            self.fail(tab, TAB);
+        } else if !may {
+            self.fail(colon, COLON);
         }
-        if !may {
-            return self.fail(colon, COLON);
-        }
-        let node = self.map(up, column as isize, begin, Some(node))?;
+        let node = self.map(up, column, begin, Some(node));
         self.settle(node, &outer)
     }
 
     /// `- ` and its items, all in one column, below something in column `indent`.
-    fn list(&mut self, up: &Level<'_>, column: isize, indent: isize) -> Option<Node> {
-        let mut list = self.open(up, Value::Null, self.at)?;
+    fn list(&mut self, up: &Level<'_>, column: isize, indent: isize) -> Node {
+        let mut list = self.open(up, Value::Null, self.at);
         let here = Level { up: Some(up), key: "", depth: up.depth + 1, flow: list.flow };
         let mut items = Vec::new();
         loop {
             self.at += 1;
-            let item = self.block(&here, column, true, false)?;
+            let item = self.block(&here, column, true, false);
             list.end = item.end.max(list.end);
             items.push(item);
             self.gap();
             if self.ended() || (self.fresh() && self.tab.is_none() && self.column() < column) {
                 break;
             }
-            self.in_line(column)?;
+            self.in_line(column);
             if !self.sign(b'-') {
                 // A list may stand in the column of the key that holds it.
                 if column == indent {
                     break;
                 }
-                return self.fail(self.at, "expected '- ' in line with the items above it; check the spaces");
+                self.fail(self.at, "expected '- ' in line with the items above it; check the spaces");
+                break;
             }
         }
         list.value = Value::Seq(items);
-        Some(list)
+        list
     }
 
     /// The next word must stand in this column.
-    fn in_line(&mut self, column: isize) -> Option<()> {
+    fn in_line(&mut self, column: isize) {
         if self.fresh() {
-            self.no_tab(isize::MAX)?;
-            if self.column() == column {
-                return Some(());
-            }
+            self.no_tab(isize::MAX);
         }
-        self.fail(self.at, self.misplaced())
+        if !self.fresh() || self.column() != column {
+            self.fail(self.at, self.misplaced());
+        }
     }
 
     /// Keys in one column; the first may have been read, with its colon.
-    fn map(&mut self, up: &Level<'_>, column: isize, begin: usize, first: Option<Node>) -> Option<Node> {
-        let mut map = self.open(up, Value::Null, begin)?;
+    fn map(&mut self, up: &Level<'_>, column: isize, begin: usize, first: Option<Node>) -> Node {
+        let mut map = self.open(up, Value::Null, begin);
         let mut entries = Vec::new();
         let mut first = first;
         loop {
@@ -512,7 +511,7 @@ impl<'a> Reader<'a> {
             } else if explicit {
                 self.at += 1;
                 let here = Level { up: Some(up), key: "", depth: up.depth + 1, flow: map.flow };
-                let key = self.block(&here, column, true, false)?;
+                let key = self.block(&here, column, true, false);
                 self.gap();
                 colon = self.fresh() && self.tab.is_none() && self.column() == column && self.sign(b':');
                 if colon {
@@ -521,26 +520,25 @@ impl<'a> Reader<'a> {
                 key
             } else {
                 if self.sign(b'-') {
-                    return self
-                        .fail(begin, "expected a key in line with the keys above it; check the spaces");
+                    self.fail(begin, "expected a key in line with the keys above it; check the spaces");
                 }
-                let own = self.properties()?;
+                let own = self.properties();
                 if own.start.is_some() && self.fresh() {
-                    return self.fail(begin, KEY);
+                    self.fail(begin, KEY);
                 }
-                let (key, found) = self.part(up, column, &own)?;
+                let (key, found) = self.part(up, column, &own);
                 if found.is_none() {
-                    return self.fail(begin, KEY);
+                    self.fail(begin, KEY);
                 }
                 key
             };
-            let kept = self.key(up, &entries, key)?;
+            let Some(kept) = self.key(up, &entries, key) else { break };
             let here = Level { up: Some(up), key: &kept.0.key, depth: up.depth + 1, flow: map.flow };
             let mut value = if colon {
-                self.block(&here, column, explicit || kept.0.start == kept.0.end, true)?
+                self.block(&here, column, explicit || kept.0.start == kept.0.end, true)
             } else {
                 let after = self.at;
-                self.empty(after, &Properties::default())?
+                self.empty(after, &Properties::default())
             };
             if value.start == value.end {
                 value.at = kept.0.at.clone();
@@ -551,26 +549,33 @@ impl<'a> Reader<'a> {
             if self.ended() || (self.fresh() && self.tab.is_none() && self.column() < column) {
                 break;
             }
-            self.in_line(column)?;
+            self.in_line(column);
         }
         map.value = Value::Map(entries);
         merge(&mut map);
-        Some(map)
+        map
     }
 
-    /// A key is complete: an entry without its value, and whether the same key stands there already.
+    /// A key is complete: an entry without its value, and whether the same key stands there already; nothing
+    /// once something is wrong.
     pub(super) fn key(&mut self, up: &Level<'_>, entries: &[Entry], node: Node) -> Option<(Entry, bool)> {
         let at = node.start;
         let text = match node.value {
             Value::Scalar { text, .. } => text,
             Value::Null => without_properties(self.text.original.get(at..node.end).unwrap_or("")).to_owned(),
-            _ => return self.fail_at(at, "a key must be plain text, here it is a list or a map"),
+            _ => {
+                self.fail_at(at, "a key must be plain text, here it is a list or a map");
+                return None;
+            }
         };
         if text.len() > MAX_KEY {
-            return self.limit(self.at, "a key longer than ", MAX_KEY, " bytes");
+            self.limit(self.at, "a key longer than ", MAX_KEY, " bytes");
         }
         if entries.len() >= MAX_ENTRIES {
-            return self.limit(self.at, "more than ", MAX_ENTRIES, " keys in one map");
+            self.limit(self.at, "more than ", MAX_ENTRIES, " keys in one map");
+        }
+        if self.fault.is_some() {
+            return None;
         }
         let first = entries.iter().find(|entry| entry.key == text).map(|entry| entry.at.clone());
         let twice = first.is_some();
@@ -584,47 +589,38 @@ impl<'a> Reader<'a> {
         Some((Entry { key: text, at: value.at.clone(), start: value.start, end: value.end, value }, twice))
     }
 
-    /// A fault at a byte of the original.
-    fn fail_at<T>(&mut self, at: usize, sentence: &str) -> Option<T> {
-        self.fault = Some(YamlError { at: self.text.place(at), sentence: sentence.to_owned() });
-        None
-    }
-
     /// A value that may turn out to be a key: what follows it decides. With the place of its colon, and
     /// then read up to behind it.
-    fn part(&mut self, up: &Level<'_>, indent: isize, own: &Properties<'a>) -> Option<(Node, Option<usize>)> {
+    fn part(&mut self, up: &Level<'_>, indent: isize, own: &Properties<'a>) -> (Node, Option<usize>) {
         let (line, start) = (self.line, self.at);
         self.margin = indent;
         let node = if self.sign(b':') {
-            self.charge(1, start)?;
-            self.node(Value::Scalar { text: String::new(), quoted: false }, start, start)
+            self.scalar(String::new(), false, start, start)
         } else if matches!(self.byte(), b'[' | b'{' | b'"' | b'\'' | b'*') {
-            self.piece(up)?
+            self.piece(up)
         } else {
-            let (text, end) = self.plain(indent, false)?;
-            self.charge(1, start)?;
-            self.node(Value::Scalar { text, quoted: false }, start, end)
+            let (text, end) = self.plain(indent, false);
+            self.scalar(text, false, start, end)
         };
         self.blanks();
         if self.line != line || !self.sign(b':') {
-            return Some((self.settle(node, own)?, None));
+            return (self.settle(node, own), None);
         }
-        self.remember(own.anchor, &node)?;
+        self.remember(own.anchor, &node);
         let colon = self.at;
         self.at += 1;
-        Some((node, Some(colon)))
+        (node, Some(colon))
     }
 
     /// What is the same inside and outside of brackets: brackets, quotes, aliases.
-    pub(super) fn piece(&mut self, up: &Level<'_>) -> Option<Node> {
+    pub(super) fn piece(&mut self, up: &Level<'_>) -> Node {
         let start = self.at;
         match self.byte() {
             b'[' | b'{' => self.flow(up),
             b'*' => self.alias(up),
             _ => {
-                let text = self.quoted()?;
-                self.charge(1, start)?;
-                Some(self.node(Value::Scalar { text, quoted: true }, start, self.at))
+                let text = self.quoted();
+                self.scalar(text, true, start, self.at)
             }
         }
     }
@@ -642,7 +638,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Anchor and tag, and the gap behind them.
-    pub(super) fn properties(&mut self) -> Option<Properties<'a>> {
+    pub(super) fn properties(&mut self) -> Properties<'a> {
         let mut found = Properties::default();
         loop {
             let start = self.at;
@@ -650,37 +646,39 @@ impl<'a> Reader<'a> {
                 b'&' => {
                     let name = self.name();
                     if name.is_empty() || found.anchor.is_some() {
-                        return self.fail(start, "expected one name for an anchor, like &name");
+                        self.fail(start, "expected one name for an anchor, like &name");
                     }
                     found.anchor = Some(name);
                 }
                 b'!' => found.text |= matches!(self.name(), "!str" | "<tag:yaml.org,2002:str>"),
-                _ => return Some(found),
+                _ => return found,
             }
             found.start = found.start.or(Some(start));
             self.gap();
             if self.fresh() {
-                return Some(found);
+                return found;
             }
         }
     }
 
-    fn alias(&mut self, up: &Level<'_>) -> Option<Node> {
+    fn alias(&mut self, up: &Level<'_>) -> Node {
         let start = self.at;
         let name = self.name();
+        let mut node = self.node(Value::Null, start, self.at);
         let found =
             self.anchors.iter().rev().find(|(known, _)| *known == name).map(|(_, node)| Rc::clone(node));
         let Some(found) = found else {
-            return self
-                .fail(start, "this alias (*name) names nothing; expected its anchor (&name) further up");
+            self.fail(start, "this alias (*name) names nothing; expected its anchor (&name) further up");
+            return node;
         };
         // Counted before it is copied: a long text may stand behind many short aliases.
-        self.charge_copy(found.count(), found.bytes(), start)?;
-        self.charge_depth(up.depth + found.depth(), start)?;
-        let bare = self.node(Value::Null, start, self.at);
-        let mut node = Node { value: found.value.clone(), flow: found.flow, ..bare };
-        node.lend();
-        Some(node)
+        self.charge_depth(up.depth + found.depth(), start);
+        if self.charge_copy(found.count(), found.bytes(), start) {
+            node.value = found.value.clone();
+            node.flow = found.flow;
+            node.lend();
+        }
+        node
     }
 }
 

@@ -2,12 +2,12 @@
 //! byte and comes out behind its last, with the text that it means: lines folded, escapes resolved.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::yaml_read::{Reader, TAB, blank, bracket, breaks, space};
+use super::yaml_read::{COLON, Reader, TAB, blank, bracket, breaks, space};
 
 impl Reader<'_> {
     /// A value without quotes, with the lines that continue it further in than `indent`, and where its
     /// last word ends. In a block it stops at `: ` on its first line only: then it is a key.
-    pub(super) fn plain(&mut self, indent: isize, flow: bool) -> Option<(String, usize)> {
+    pub(super) fn plain(&mut self, indent: isize, flow: bool) -> (String, usize) {
         let next = self.ahead(1);
         let bad = match self.byte() {
             b'-' | b'?' | b':' => space(next) || (flow && bracket(next)),
@@ -17,7 +17,7 @@ impl Reader<'_> {
         };
         if bad {
             let closed = matches!(self.byte(), b']' | b'}');
-            return self.fail(
+            self.fail(
                 self.at,
                 if closed {
                     "a bracket is closed that was not opened"
@@ -40,7 +40,7 @@ impl Reader<'_> {
                 _ => self.marker() || (!flow && (self.at - self.line) as isize <= indent),
             };
             if !flow && self.byte() != 0 && self.byte() != b'#' {
-                self.no_tab(indent)?;
+                self.no_tab(indent);
             }
             if stop {
                 (self.at, self.line) = (at, line);
@@ -51,10 +51,10 @@ impl Reader<'_> {
             end = self.plain_line(flow);
             text.push_str(self.source.get(from..end).unwrap_or(""));
             if !flow && self.byte() == b':' {
-                return self.fail(self.at, "a ':' stands where none is expected; put the text in quotes");
+                self.fail(self.at, COLON);
             }
         }
-        Some((text, end))
+        (text, end)
     }
 
     /// Passes what one line holds of a plain value; answers where its last word ends.
@@ -91,7 +91,7 @@ impl Reader<'_> {
     }
 
     /// A value in quotes, single or double.
-    pub(super) fn quoted(&mut self) -> Option<String> {
+    pub(super) fn quoted(&mut self) -> String {
         let start = self.at;
         let quote = self.byte();
         let mut text = String::new();
@@ -112,7 +112,10 @@ impl Reader<'_> {
                 solid = text.len();
             }
             match self.byte() {
-                0 => return self.fail(start, "a quote was opened and not closed; expected its end"),
+                0 => {
+                    self.fail(start, "a quote was opened and not closed; expected its end");
+                    return text;
+                }
                 b' ' | b'\t' => {
                     text.push(char::from(self.byte()));
                     self.at += 1;
@@ -121,15 +124,15 @@ impl Reader<'_> {
                     text.truncate(solid);
                     let folded = self.fold();
                     if self.marker() || (self.at - self.line) as isize <= self.margin {
-                        return self.fail(start, "a quote was opened and not closed; expected its end");
+                        self.fail(start, "a quote was opened and not closed; expected its end");
                     }
                     fold_into(&mut text, folded);
                     solid = text.len();
                 }
                 b'\\' => {
                     self.at += 1;
-                    if !self.escape(&mut text)? {
-                        return self.fail(
+                    if !self.escape(&mut text) {
+                        self.fail(
                             start,
                             "unknown escape after a backslash; use single quotes for text with backslashes",
                         );
@@ -139,7 +142,7 @@ impl Reader<'_> {
                 _ => {
                     self.at += 1;
                     if quote != b'\'' || self.byte() != quote {
-                        return Some(text);
+                        return text;
                     }
                     text.push('\'');
                     solid = text.len();
@@ -150,7 +153,7 @@ impl Reader<'_> {
     }
 
     /// What follows a backslash; false if it is nothing known.
-    fn escape(&mut self, text: &mut String) -> Option<bool> {
+    fn escape(&mut self, text: &mut String) -> bool {
         let byte = self.byte();
         if breaks(byte) && byte != 0 {
             // The line goes on without a space.
@@ -158,7 +161,7 @@ impl Reader<'_> {
             for _ in 1..lines {
                 text.push('\n');
             }
-            return Some(true);
+            return true;
         }
         self.at += 1;
         let found = match byte {
@@ -184,21 +187,21 @@ impl Reader<'_> {
                     _ => 8,
                 };
                 for _ in 0..digits {
-                    let Some(digit) = char::from(self.byte()).to_digit(16) else { return Some(false) };
+                    let Some(digit) = char::from(self.byte()).to_digit(16) else { return false };
                     value = value << 4 | digit;
                     self.at += 1;
                 }
-                let Some(found) = char::from_u32(value) else { return Some(false) };
+                let Some(found) = char::from_u32(value) else { return false };
                 found
             }
-            _ => return Some(false),
+            _ => return false,
         };
         text.push(found);
-        Some(true)
+        true
     }
 
     /// `|` or `>` and the lines below it that stand further in than `indent`; and where the last ends.
-    pub(super) fn block_text(&mut self, indent: isize) -> Option<(String, usize)> {
+    pub(super) fn block_text(&mut self, indent: isize) -> (String, usize) {
         let folds = self.byte() == b'>';
         let (mut keep, mut given) = (None, 0);
         self.at += 1;
@@ -216,7 +219,7 @@ impl Reader<'_> {
             self.comment();
         }
         if !breaks(self.byte()) {
-            return self.fail(self.at, "expected the end of the line behind '|' or '>'");
+            self.fail(self.at, "expected the end of the line behind '|' or '>'");
         }
         let least = (indent + 1).max(0) as usize;
         let mut margin = if given > 0 { Some(indent.max(0) as usize + given) } else { None };
@@ -240,7 +243,8 @@ impl Reader<'_> {
                 continue;
             }
             if margin.is_none() && spaces < least && self.byte() == b'\t' {
-                return self.fail(self.at, TAB);
+                self.fail(self.at, TAB);
+                break;
             }
             let margin = *margin.get_or_insert(spaces.max(least));
             if spaces < margin || self.marker() {
@@ -273,7 +277,7 @@ impl Reader<'_> {
             None if !text.is_empty() && pending > 0 => text.push('\n'),
             _ => {}
         }
-        Some((text, end))
+        (text, end)
     }
 }
 

@@ -51,52 +51,63 @@ pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
     Exit::Ok
 }
 
-fn percent_encode(text: &str) -> String {
-    let mut out = String::new();
-    crate::net::http::percent_encode(&mut out, text);
-    out
+/// Puts a parameter into the query.
+fn add(target: &mut String, key: &str, value: &str) {
+    target.push(if target.contains('?') { '&' } else { '?' });
+    target.push_str(key);
+    target.push('=');
+    crate::net::http::percent_encode(target, value);
 }
 
+/// Method, target and body.
 fn request(action: &Action) -> Result<(&'static str, String, String), String> {
-    let event = |what: &str, stream: &Option<String>| {
-        let src = stream.as_deref().map_or(String::new(), |s| format!("&src={}", percent_encode(s)));
-        format!("/api/events?type={what}{src}")
+    let (method, path) = match action {
+        Action::Status => ("GET", "/api/status"),
+        Action::Streams => ("GET", "/api/streams"),
+        Action::Passwd => ("POST", "/api/setup"),
+        Action::Motion { .. } => ("POST", "/api/events?type=motion"),
+        Action::Doorbell { .. } => ("POST", "/api/events?type=doorbell"),
+        Action::Homekit { .. } => ("GET", "/api/homekit"),
+        Action::Play { .. } => ("POST", "/api/streams"),
+        Action::Reload => ("POST", "/api/reload"),
+        Action::Kick { .. } => ("DELETE", "/api/viewers"),
+        Action::Log => ("GET", "/api/log"),
     };
-    Ok(match action {
-        Action::Status => ("GET", "/api/status".into(), String::new()),
-        Action::Streams => ("GET", "/api/streams".into(), String::new()),
+    let (mut target, mut body) = (path.to_owned(), String::new());
+    match action {
         Action::Passwd => {
             let mut w = Writer::new();
             w.begin_object().key("password").string(&password()?).end_object();
-            ("POST", "/api/setup".into(), w.finish())
+            body = w.finish();
         }
-        Action::Motion { on, stream } => {
-            ("POST", format!("{}&on={on}", event("motion", stream)), String::new())
-        }
-        Action::Doorbell { stream } => ("POST", event("doorbell", stream), String::new()),
-        Action::Homekit { stream } => {
-            let id = stream.as_deref().map_or(String::new(), |s| format!("?id={}", percent_encode(s)));
-            ("GET", format!("/api/homekit{id}"), String::new())
-        }
+        Action::Motion { on, .. } => add(&mut target, "on", if *on { "true" } else { "false" }),
         Action::Play { stream, file } => {
-            let src = match file {
-                None => String::new(),
-                Some(file) if is_source(file) => file.clone(),
-                Some(file) => {
-                    let path = std::path::absolute(file).map_err(|e| format!("{file}: {e}"))?;
-                    if !path.is_file() {
-                        return Err(format!("{file}: there is no such file"));
-                    }
-                    format!("file:{}", path.display())
-                }
-            };
-            let (dst, src) = (percent_encode(stream), percent_encode(&src));
-            ("POST", format!("/api/streams?dst={dst}&src={src}"), String::new())
+            add(&mut target, "dst", stream);
+            add(&mut target, "src", &source(file.as_deref().unwrap_or(""))?);
         }
-        Action::Reload => ("POST", "/api/reload".into(), String::new()),
-        Action::Kick { id } => ("DELETE", format!("/api/viewers?id={id}"), String::new()),
-        Action::Log => ("GET", "/api/log".into(), String::new()),
-    })
+        Action::Kick { id } => add(&mut target, "id", &id.to_string()),
+        _ => {}
+    }
+    match action {
+        Action::Motion { stream: Some(stream), .. } | Action::Doorbell { stream: Some(stream) } => {
+            add(&mut target, "src", stream);
+        }
+        Action::Homekit { stream: Some(stream) } => add(&mut target, "id", stream),
+        _ => {}
+    }
+    Ok((method, target, body))
+}
+
+/// What is to be played: a source, a file by its absolute path, or nothing.
+fn source(file: &str) -> Result<String, String> {
+    if file.is_empty() || is_source(file) {
+        return Ok(file.to_owned());
+    }
+    let path = std::path::absolute(file).map_err(|e| format!("{file}: {e}"))?;
+    if !path.is_file() {
+        return Err(format!("{file}: there is no such file"));
+    }
+    Ok(format!("file:{}", path.display()))
 }
 
 /// Whether it is a source and not a file's name.

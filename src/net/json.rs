@@ -225,24 +225,38 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
     if text.len() > JSON_BYTES {
         return Err(Error { at: JSON_BYTES, expected: "a shorter document" });
     }
-    let mut reader = Reader { text, at: 0, values: 0 };
-    let value = reader.value(0)?;
+    let mut reader = Reader { text, at: 0, values: 0, fault: None };
+    let value = reader.value(0);
     reader.space();
-    match reader.peek() {
+    if reader.peek().is_some() {
+        reader.fail("the end");
+    }
+    match reader.fault {
         None => Ok(value),
-        Some(_) => Err(reader.wrong("the end")),
+        Some(fault) => Err(fault),
     }
 }
 
+/// The first fault stays here and ends the text: what reads on finds nothing more, so that nobody has to ask
+/// after each step.
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
     values: usize,
+    fault: Option<Error>,
 }
 
 impl Reader<'_> {
-    fn wrong(&self, expected: &'static str) -> Error {
-        Error { at: self.at, expected }
+    fn fail(&mut self, expected: &'static str) {
+        self.fault.get_or_insert(Error { at: self.at, expected });
+        self.text = &[];
+    }
+
+    /// Passes what has to be here.
+    fn expect(&mut self, c: u8, expected: &'static str) {
+        if !self.take(c) {
+            self.fail(expected);
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -261,130 +275,137 @@ impl Reader<'_> {
         }
     }
 
-    fn word(&mut self, word: &'static str, value: Value) -> Result<Value, Error> {
-        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
-            self.at += word.len();
-            return Ok(value);
+    fn word(&mut self, word: &'static str, value: Value) -> Value {
+        match self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
+            true => self.at += word.len(),
+            false => self.fail(word),
         }
-        Err(self.wrong(word))
+        value
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, Error> {
+    fn value(&mut self, depth: usize) -> Value {
         if depth > JSON_DEPTH {
-            return Err(self.wrong("fewer levels"));
+            self.fail("fewer levels");
         }
         self.values += 1;
         if self.values > JSON_VALUES {
-            return Err(self.wrong("fewer values"));
+            self.fail("fewer values");
         }
         self.space();
         match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
-            Some(b'"') => self.string().map(Value::String),
+            Some(b'"') => Value::String(self.string()),
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(self.wrong("a value")),
+            _ => {
+                self.fail("a value");
+                Value::Null
+            }
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value, Error> {
+    /// Whether another one follows behind a comma; `end` closes the list or object.
+    fn more(&mut self, end: u8, expected: &'static str) -> bool {
+        self.space();
+        if self.take(end) {
+            return false;
+        }
+        self.expect(b',', expected);
+        self.fault.is_none()
+    }
+
+    /// Passes what opens a list or object; whether anything is in it.
+    fn begin(&mut self, end: u8) -> bool {
         self.at += 1;
+        self.space();
+        !self.take(end)
+    }
+
+    fn array(&mut self, depth: usize) -> Value {
         let mut items = Vec::new();
-        self.space();
-        if self.take(b']') {
-            return Ok(Value::Array(items));
+        let mut more = self.begin(b']');
+        while more {
+            items.push(self.value(depth + 1));
+            more = self.more(b']', "a comma or ]");
         }
-        loop {
-            items.push(self.value(depth + 1)?);
-            self.space();
-            if self.take(b']') {
-                return Ok(Value::Array(items));
-            }
-            if !self.take(b',') {
-                return Err(self.wrong("a comma or ]"));
-            }
-        }
+        Value::Array(items)
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value, Error> {
-        self.at += 1;
+    fn object(&mut self, depth: usize) -> Value {
         let mut members: Vec<(String, Value)> = Vec::new();
-        self.space();
-        if self.take(b'}') {
-            return Ok(Value::Object(members));
-        }
-        loop {
+        let mut more = self.begin(b'}');
+        while more {
             self.space();
-            let name = self.string()?;
+            let name = self.string();
             if members.len() >= JSON_MEMBERS {
-                return Err(self.wrong("fewer members"));
+                self.fail("fewer members");
             }
             if members.iter().any(|(n, _)| *n == name) {
-                return Err(self.wrong("each name once"));
+                self.fail("each name once");
             }
             self.space();
-            if !self.take(b':') {
-                return Err(self.wrong("a colon"));
-            }
-            members.push((name, self.value(depth + 1)?));
-            self.space();
-            if self.take(b'}') {
-                return Ok(Value::Object(members));
-            }
-            if !self.take(b',') {
-                return Err(self.wrong("a comma or }"));
-            }
+            self.expect(b':', "a colon");
+            members.push((name, self.value(depth + 1)));
+            more = self.more(b'}', "a comma or }");
         }
+        Value::Object(members)
     }
 
-    fn digits(&mut self) -> Result<(), Error> {
+    fn digits(&mut self) {
         let from = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == from { Err(self.wrong("a digit")) } else { Ok(()) }
+        if self.at == from {
+            self.fail("a digit");
+        }
     }
 
-    fn number(&mut self) -> Result<Value, Error> {
+    fn number(&mut self) -> Value {
         let from = self.at;
         self.take(b'-');
         if !self.take(b'0') {
-            self.digits()?;
+            self.digits();
         }
         let mut whole = true;
         if self.take(b'.') {
             whole = false;
-            self.digits()?;
+            self.digits();
         }
         if self.take(b'e') || self.take(b'E') {
             whole = false;
             let _ = self.take(b'+') || self.take(b'-');
-            self.digits()?;
+            self.digits();
         }
         let text = self.text.get(from..self.at).and_then(|t| std::str::from_utf8(t).ok()).unwrap_or("0");
-        Ok(match text.parse() {
+        match text.parse() {
             Ok(n) if whole => Value::Int(n),
             _ => Value::Real(text.into()),
-        })
+        }
     }
 
-    fn hex4(&mut self) -> Result<u32, Error> {
+    fn hex4(&mut self) -> u32 {
         let mut code = 0;
         for _ in 0..4 {
-            let digit = self.peek().and_then(|c| char::from(c).to_digit(16));
-            code = code << 4 | digit.ok_or(self.wrong("four hexadecimal digits"))?;
+            match self.peek().and_then(|c| char::from(c).to_digit(16)) {
+                Some(digit) => code = code << 4 | digit,
+                None => self.fail("four hexadecimal digits"),
+            }
             self.at += 1;
         }
-        Ok(code)
+        code
     }
 
-    fn escaped(&mut self) -> Result<char, Error> {
-        let c = self.peek().ok_or(self.wrong("an escape"))?;
+    fn escaped(&mut self) -> char {
+        let Some(c) = self.peek() else {
+            self.fail("an escape");
+            return char::default();
+        };
         self.at += 1;
-        Ok(match c {
+        match c {
             b'"' | b'\\' | b'/' => char::from(c),
             b'b' => '\x08',
             b'f' => '\x0c',
@@ -392,43 +413,49 @@ impl Reader<'_> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                let mut code = self.hex4()?;
+                let mut code = self.hex4();
                 if (0xd800..0xdc00).contains(&code) {
-                    if !(self.take(b'\\') && self.take(b'u')) {
-                        return Err(self.wrong("the second half of a pair"));
-                    }
-                    let low = self.hex4()?;
+                    let low = if self.take(b'\\') && self.take(b'u') { self.hex4() } else { 0 };
                     if !(0xdc00..0xe000).contains(&low) {
-                        return Err(self.wrong("the second half of a pair"));
+                        self.fail("the second half of a pair");
                     }
-                    code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+                    code = 0x10000 + ((code - 0xd800) << 10) + (low & 0x3ff);
                 }
-                char::from_u32(code).ok_or(self.wrong("a character"))?
+                let found = char::from_u32(code);
+                if found.is_none() {
+                    self.fail("a character");
+                }
+                found.unwrap_or_default()
             }
-            _ => return Err(self.wrong("an escape")),
-        })
+            _ => {
+                self.fail("an escape");
+                char::default()
+            }
+        }
     }
 
-    fn string(&mut self) -> Result<String, Error> {
-        if !self.take(b'"') {
-            return Err(self.wrong("a string"));
-        }
+    fn string(&mut self) -> String {
         let mut out = String::new();
-        loop {
+        self.expect(b'"', "a string");
+        while self.fault.is_none() {
             let from = self.at;
             while !matches!(self.peek(), None | Some(b'"' | b'\\' | 0..=31)) {
                 self.at += 1;
             }
-            let plain = self.text.get(from..self.at).unwrap_or_default();
-            out.push_str(std::str::from_utf8(plain).map_err(|_| self.wrong("UTF-8"))?);
+            match self.text.get(from..self.at).and_then(|plain| std::str::from_utf8(plain).ok()) {
+                Some(plain) => out.push_str(plain),
+                None => self.fail("UTF-8"),
+            }
             if self.take(b'"') {
-                return Ok(out);
+                break;
             }
-            if !self.take(b'\\') {
-                return Err(self.wrong("the end of the string"));
+            self.expect(b'\\', "the end of the string");
+            if self.fault.is_none() {
+                let c = self.escaped();
+                out.push(c);
             }
-            out.push(self.escaped()?);
         }
+        out
     }
 }
 

@@ -23,12 +23,13 @@ struct Text(String);
 
 impl Text {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
-        for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"] {
+        for part in ["# HELP streamd_", name, " ", help, "\n# TYPE streamd_", name, " ", kind, "\n"] {
             self.0.push_str(part);
         }
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.0.push_str("streamd_");
         self.0.push_str(name);
         for (at, (key, value)) in labels.iter().enumerate() {
             self.0.push_str(if at == 0 { "{" } else { "," });
@@ -55,51 +56,57 @@ impl Text {
 fn metrics(program: &Program, user: &User) -> String {
     let mut t = Text(String::new());
     let (rss, threads) = process::usage();
-    let one = |t: &mut Text, name: &str, kind: &str, help: &str, value: u64| {
+    let http = program.server().stats();
+    let single: [(&str, &str, &str, u64); 9] = [
+        (
+            "uptime_seconds",
+            "gauge",
+            "Seconds since the start.",
+            clock::now().since(program.started).as_secs(),
+        ),
+        ("memory_bytes", "gauge", "Memory of the process (RSS).", rss),
+        ("media_bytes", "gauge", "Memory that frames take.", media_bytes(program)),
+        (
+            "memory_limit_bytes",
+            "gauge",
+            "memory.limit; 0 is none.",
+            program.loaded().config.memory.limit as u64,
+        ),
+        (
+            "memory_short",
+            "gauge",
+            "Whether new viewers are refused for want of memory.",
+            u64::from(program.hall.is_short()),
+        ),
+        ("threads", "gauge", "Threads of the process.", threads),
+        ("http_connections", "gauge", "Open connections of the API.", http.connections as u64),
+        ("http_requests_total", "counter", "Requests that were served.", http.requests),
+        ("http_refused_total", "counter", "Requests that were refused.", http.refused),
+    ];
+    for (name, kind, help, value) in single {
         t.head(name, kind, help);
         t.line(name, &[], value);
-    };
-    let uptime = clock::now().since(program.started).as_secs();
-    one(&mut t, "streamd_uptime_seconds", "gauge", "Seconds since the start.", uptime);
-    one(&mut t, "streamd_memory_bytes", "gauge", "Memory of the process (RSS).", rss);
-    one(&mut t, "streamd_media_bytes", "gauge", "Memory that frames take.", media_bytes(program));
-    let limit = program.loaded().config.memory.limit as u64;
-    one(&mut t, "streamd_memory_limit_bytes", "gauge", "memory.limit; 0 is none.", limit);
-    let short = u64::from(program.hall.is_short());
-    one(
-        &mut t,
-        "streamd_memory_short",
-        "gauge",
-        "Whether new viewers are refused for want of memory.",
-        short,
-    );
-    one(&mut t, "streamd_threads", "gauge", "Threads of the process.", threads);
-    let http = program.server().stats();
-    one(&mut t, "streamd_http_connections", "gauge", "Open connections of the API.", http.connections as u64);
-    one(&mut t, "streamd_http_requests_total", "counter", "Requests that were served.", http.requests);
-    one(&mut t, "streamd_http_refused_total", "counter", "Requests that were refused.", http.refused);
+    }
 
     let streams = super::visible(program, user);
-    t.head("streamd_viewers", "gauge", "Viewers of a stream.");
+    t.head("viewers", "gauge", "Viewers of a stream.");
     for s in &streams {
-        t.line("streamd_viewers", &[("stream", s.name())], s.viewers().len() as u64);
+        t.line("viewers", &[("stream", s.name())], s.viewers().len() as u64);
     }
-    t.head("streamd_source_up", "gauge", "Whether a source runs.");
+    t.head("source_up", "gauge", "Whether a source runs.");
     for s in &streams {
         for source in s.sources() {
             let id = source.id.to_string();
             let up = u64::from(source.state() == State::Running);
-            t.line("streamd_source_up", &[("stream", s.name()), ("source", &id)], up);
+            t.line("source_up", &[("stream", s.name()), ("source", &id)], up);
         }
     }
     type Count = fn(&crate::stream::Track) -> u64;
     let counts: [(&str, &str, Count); 4] = [
-        ("streamd_track_bytes_total", "Bytes of media received.", |t| t.stats.bytes.get()),
-        ("streamd_track_frames_total", "Frames received.", |t| t.stats.frames.get()),
-        ("streamd_track_refused_total", "Frames refused.", |t| t.stats.refused.get()),
-        ("streamd_track_overwritten_total", "Frames that had to be kept but found no room.", |t| {
-            t.ring().broken()
-        }),
+        ("track_bytes_total", "Bytes of media received.", |t| t.stats.bytes.get()),
+        ("track_frames_total", "Frames received.", |t| t.stats.frames.get()),
+        ("track_refused_total", "Frames refused.", |t| t.stats.refused.get()),
+        ("track_overwritten_total", "Frames that had to be kept but found no room.", |t| t.ring().broken()),
     ];
     for (name, help, count) in counts {
         t.head(name, "counter", help);
@@ -121,12 +128,12 @@ fn metrics(program: &Program, user: &User) -> String {
             }
         }
     }
-    t.head("streamd_viewer_skipped_total", "counter", "Frames that a viewer was too slow for.");
+    t.head("viewer_skipped_total", "counter", "Frames that a viewer was too slow for.");
     for s in &streams {
         for viewer in s.viewers() {
             let id = viewer.id.to_string();
             let labels = [("stream", s.name()), ("viewer", id.as_str()), ("format", viewer.peer.format)];
-            t.line("streamd_viewer_skipped_total", &labels, viewer.stats.skipped.get());
+            t.line("viewer_skipped_total", &labels, viewer.stats.skipped.get());
         }
     }
     t.0

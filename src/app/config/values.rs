@@ -101,35 +101,37 @@ pub fn show_size(bytes: i64) -> String {
     }
 }
 
-fn refuse(kind: Kind, node: &Node) -> Refused {
-    Refused {
-        at: node.at.clone(),
-        text: node.text().map(str::to_owned),
-        expected: expected(kind),
-        meant: None,
-    }
-}
+/// What does not fit: the list or its item, and the word that may have been meant.
+type Misfit<'a> = (&'a Node, Option<&'static str>);
 
 /// Reads a value. Nothing (`key:`) must be dealt with before.
 pub fn parse(kind: Kind, node: &Node) -> Result<Val, Refused> {
-    let no = || refuse(kind, node);
-    match kind {
-        Kind::List | Kind::WordList(_) | Kind::Listen => return list(kind, node),
-        _ => {}
-    }
-    let text = node.text().ok_or_else(no)?;
-    match kind {
-        Kind::Bool => boolean(text).map(Val::Bool).ok_or_else(no),
-        Kind::Int(min, max) => bounded(integer(text), min, max).ok_or_else(no),
-        Kind::Duration(min, max) => bounded(duration(text), min, max).ok_or_else(no),
-        Kind::Size(min, max) => bounded(size(text), min, max).ok_or_else(no),
-        Kind::Words(words) => word(words, text).map(Val::Word).ok_or_else(|| {
-            let mut refused = no();
-            refused.meant = nearest(text, words.iter().copied());
-            refused
-        }),
-        _ => line(text).map(|text| Val::Text(text.to_owned())).ok_or_else(no),
-    }
+    let found = match kind {
+        Kind::List | Kind::WordList(_) | Kind::Listen => list(kind, node),
+        _ => single(kind, node),
+    };
+    found.map_err(|(node, meant)| Refused {
+        at: node.at.clone(),
+        text: node.text().map(str::to_owned),
+        expected: match node.items().len() {
+            ..=MAX_LIST => expected(kind),
+            _ => format!("a list of at most {MAX_LIST} items"),
+        },
+        meant,
+    })
+}
+
+fn single(kind: Kind, node: &Node) -> Result<Val, Misfit<'_>> {
+    let text = node.text().ok_or((node, None))?;
+    let found = match kind {
+        Kind::Bool => boolean(text).map(Val::Bool),
+        Kind::Int(min, max) => bounded(integer(text), min, max),
+        Kind::Duration(min, max) => bounded(duration(text), min, max),
+        Kind::Size(min, max) => bounded(size(text), min, max),
+        Kind::Words(words) => return word(words, node, text).map(Val::Word),
+        _ => line(text).map(|text| Val::Text(text.to_owned())),
+    };
+    found.ok_or((node, None))
 }
 
 fn bounded(value: Option<i64>, min: i64, max: i64) -> Option<Val> {
@@ -140,48 +142,36 @@ fn line(text: &str) -> Option<&str> {
     (text.len() <= MAX_TEXT && !text.contains(['\n', '\r'])).then_some(text)
 }
 
-fn word(words: &[&'static str], text: &str) -> Option<&'static str> {
-    words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied()
+fn word<'a>(words: &[&'static str], node: &'a Node, text: &str) -> Result<&'static str, Misfit<'a>> {
+    match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+        Some(word) => Ok(word),
+        None => Err((node, nearest(text, words.iter().copied()))),
+    }
 }
 
-fn list(kind: Kind, node: &Node) -> Result<Val, Refused> {
+fn list(kind: Kind, node: &Node) -> Result<Val, Misfit<'_>> {
     let items = match &node.value {
         Value::Seq(items) => items.as_slice(),
         Value::Scalar { .. } => std::slice::from_ref(node),
-        _ => return Err(refuse(kind, node)),
+        _ => return Err((node, None)),
     };
-    if let Kind::Listen = kind {
-        let mut out = Vec::new();
-        for item in items {
-            let text = item.text().ok_or_else(|| refuse(kind, item))?;
-            if text.is_empty() && items.len() == 1 {
-                break;
-            }
-            let address = address(text).filter(|_| out.len() < MAX_LISTEN);
-            out.push(address.ok_or_else(|| refuse(kind, item))?);
-        }
-        return Ok(Val::Listen(out));
-    }
+    let (mut listen, mut texts) = (Vec::new(), Vec::new());
     if items.len() > MAX_LIST {
-        let mut refused = refuse(kind, node);
-        refused.expected = format!("a list of at most {MAX_LIST} items");
-        return Err(refused);
+        return Err((node, None));
     }
-    let mut out = Vec::with_capacity(items.len());
     for item in items {
-        let text = item.text().and_then(line).ok_or_else(|| refuse(kind, item))?;
-        if let Kind::WordList(words) = kind {
-            let Some(word) = word(words, text) else {
-                let mut refused = refuse(kind, item);
-                refused.meant = nearest(text, words.iter().copied());
-                return Err(refused);
-            };
-            out.push(word.to_owned());
-        } else {
-            out.push(text.to_owned());
+        let text = item.text().and_then(line).ok_or((item, None))?;
+        match kind {
+            Kind::Listen if text.is_empty() && items.len() == 1 => {}
+            Kind::Listen => {
+                let address = address(text).filter(|_| listen.len() < MAX_LISTEN);
+                listen.push(address.ok_or((item, None))?);
+            }
+            Kind::WordList(words) => texts.push(word(words, item, text)?.to_owned()),
+            _ => texts.push(text.to_owned()),
         }
     }
-    Ok(Val::List(out))
+    Ok(if let Kind::Listen = kind { Val::Listen(listen) } else { Val::List(texts) })
 }
 
 /// YAML's words, and those that the predecessor's files use.

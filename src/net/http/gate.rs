@@ -63,16 +63,27 @@ impl Gate {
             Found::Nothing => return Err(Response::error(404, "there is nothing at this path")),
         };
         let address = client_address(head, peer);
-        let enter =
-            |user: &Rc<User>| Entry { route: route.clone(), rest: rest.clone(), user: user.clone(), address };
+        let user = self.who(&route, head, peer, address, now)?;
+        Ok(Entry { route, rest, user, address })
+    }
+
+    /// As whom the request comes in, if it does.
+    fn who(
+        &self,
+        route: &Route,
+        head: &Head,
+        peer: &Peer,
+        address: Option<IpAddr>,
+        now: Time,
+    ) -> Result<Rc<User>, Response> {
         if self.settings.trusted {
-            return Ok(enter(&self.trusted));
+            return Ok(self.trusted.clone());
         }
         if !self.any_origin.get() && !same_site(head) {
             return Err(Response::error(403, "a page of another site may not do this"));
         }
         let role = match route.access {
-            Access::Open => return Ok(enter(&self.nobody)),
+            Access::Open => return Ok(self.nobody.clone()),
             Access::Setup => Role::Admin,
             Access::Role(role) => role,
         };
@@ -85,10 +96,10 @@ impl Gate {
             local: is_local(head, peer),
         };
         match self.keeper.check(&attempt, now) {
-            Verdict::Allowed(user) if user.roles.has(role) => Ok(enter(&user)),
+            Verdict::Allowed(user) if user.roles.has(role) => Ok(user),
             Verdict::Allowed(_) => Err(forbidden(role)),
             Verdict::Shut if route.access == Access::Setup && self.may_set_up(head, peer, address, now) => {
-                Ok(enter(&self.nobody))
+                Ok(self.nobody.clone())
             }
             Verdict::Shut => Err(Response::error(403, SHUT)),
             Verdict::Slow(until) => {

@@ -12,6 +12,7 @@ pub(crate) mod heap;
 pub mod http;
 pub mod json;
 pub mod limits;
+pub mod lists;
 pub mod mask;
 pub mod md5;
 pub mod mdns;

@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
+use support::neighbour::Neighbour;
 use support::*;
 
 #[test]
@@ -568,44 +569,6 @@ fn everybody_may_do_what_their_roles_say_and_no_more() {
     assert_eq!(wrong.out, "401");
 }
 
-/// Another host on the same network: a network namespace behind a pair of interfaces.
-struct Neighbour {
-    name: String,
-    us: String,
-}
-
-impl Neighbour {
-    fn new() -> Option<Neighbour> {
-        let n = std::process::id();
-        let it = Neighbour { name: format!("sd{n}"), us: format!("198.18.{}.1", n % 250) };
-        let ip = |args: &str| {
-            let run = tool("ip", &args.split(' ').collect::<Vec<_>>(), "");
-            run.code == 0
-        };
-        let (name, us) = (&it.name, &it.us);
-        let them = format!("198.18.{}.2", n % 250);
-        let ok = ip(&format!("netns add {name}"))
-            && ip(&format!("link add {name}a type veth peer name {name}b netns {name}"))
-            && ip(&format!("addr add {us}/24 dev {name}a"))
-            && ip(&format!("link set {name}a up"))
-            && ip(&format!("-n {name} addr add {them}/24 dev {name}b"))
-            && ip(&format!("-n {name} link set {name}b up"));
-        ok.then_some(it)
-    }
-
-    fn curl(&self, args: &[&str]) -> Run {
-        let mut all = vec!["netns", "exec", &self.name, "curl", "-sS", "--max-time", "20"];
-        all.extend(args);
-        tool("ip", &all, "")
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        let _ = tool("ip", &["netns", "del", &self.name], "");
-    }
-}
-
 #[test]
 fn the_door_is_shut_until_somebody_has_the_key() {
     let it = Streamd::start(&DEMO.replace("127.0.0.1:0", "0.0.0.0:0"));
@@ -624,35 +587,28 @@ fn the_door_is_shut_until_somebody_has_the_key() {
     assert_eq!(it.ask_with("GET", "/api/config", named, "").status, 403);
     assert!(!it.file().contains("users"));
 
-    match Neighbour::new() {
-        Some(neighbour) => {
-            let url = |path: &str| format!("http://{}:{}{path}", neighbour.us, it.port);
-            let code = |args: &[&str]| {
-                let mut all = vec!["-o", "/dev/null", "-w", "%{http_code}"];
-                all.extend(args);
-                let run = neighbour.curl(&all);
-                assert_eq!(run.code, 0, "{}", run.err);
-                run.out
-            };
-            for path in ["/api", "/api/streams", "/api/config", "/metrics"] {
-                assert_eq!(code(&[&url(path)]), "403", "{path}");
-            }
-            let page = neighbour.curl(&[&url("/")]).out;
-            assert!(page.contains("password"), "{page}");
-            assert_eq!(code(&["-d", "{\"password\":\"short\"}", &url("/api/setup")]), "400");
-            assert_eq!(code(&["-d", "{\"password\":\"longenough\"}", &url("/api/setup")]), "200");
-            assert_eq!(code(&["-d", "{\"password\":\"another-one\"}", &url("/api/setup")]), "401");
-            assert_eq!(code(&[&url("/api/streams")]), "401");
-            assert_eq!(code(&["-u", "admin:longenough", &url("/api/streams")]), "200");
-            assert_eq!(code(&["--digest", "-u", "admin:longenough", &url("/api/streams")]), "200");
-        }
-        None => {
-            eprintln!("no network namespace can be made here: the password is set from this machine");
-            let answer = it.ask("POST", "/api/setup", "{\"password\":\"longenough\"}");
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            assert_eq!(it.ask_with("GET", "/api", away, "").status, 401);
-        }
+    // another host on the same network
+    let (neighbour, n) = (Neighbour::new(), std::process::id());
+    let [us, them] = [1, 2].map(|host| format!("198.18.{}.{host}", n % 250));
+    neighbour.cable(&format!("sd{n}"), Some(&format!("{us}/24")), Some(&format!("{them}/24")));
+    let url = |path: &str| format!("http://{us}:{}{path}", it.port);
+    let ask = |args: &[&str]| {
+        let out = neighbour.command("curl").args(["-sS", "--max-time", "20"]).args(args).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let code = |args: &[&str]| ask(&[&["-o", "/dev/null", "-w", "%{http_code}"], args].concat());
+    for path in ["/api", "/api/streams", "/api/config", "/metrics"] {
+        assert_eq!(code(&[&url(path)]), "403", "{path}");
     }
+    let page = ask(&[&url("/")]);
+    assert!(page.contains("password"), "{page}");
+    assert_eq!(code(&["-d", "{\"password\":\"short\"}", &url("/api/setup")]), "400");
+    assert_eq!(code(&["-d", "{\"password\":\"longenough\"}", &url("/api/setup")]), "200");
+    assert_eq!(code(&["-d", "{\"password\":\"another-one\"}", &url("/api/setup")]), "401");
+    assert_eq!(code(&[&url("/api/streams")]), "401");
+    assert_eq!(code(&["-u", "admin:longenough", &url("/api/streams")]), "200");
+    assert_eq!(code(&["--digest", "-u", "admin:longenough", &url("/api/streams")]), "200");
     let file = it.file();
     assert!(file.contains("longenough") && file.contains("admin") && file.contains("# the door"), "{file}");
     assert_eq!(mode(&it.folder.path("streamd.yaml")), 0o600);

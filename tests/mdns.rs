@@ -2,9 +2,12 @@
 //! beside it on the same machine, or both. Each test lives in namespaces of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+#[path = "support/neighbour.rs"]
+mod neighbour;
 #[path = "support/unshare.rs"]
 mod unshare;
 
+use neighbour::{Neighbour, sh};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -35,11 +38,6 @@ fn alone(test: &str) -> bool {
         String::from_utf8_lossy(&out.stderr)
     );
     false
-}
-
-fn sh(command: &str) {
-    let out = Command::new("sh").args(["-c", command]).output().unwrap();
-    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
 /// A program that tells what happens, line by line.
@@ -95,60 +93,23 @@ impl Drop for Watch {
     }
 }
 
-/// Another machine: a network namespace with a cable to ours.
-struct Neighbour(Child);
-
-impl Neighbour {
-    fn new() -> Neighbour {
-        let child = Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap();
-        let end = Instant::now() + PATIENCE;
-        let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
-        while std::fs::read_link(format!("/proc/{}/ns/net", child.id())).is_ok_and(|theirs| theirs == ours) {
-            assert!(Instant::now() < end);
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let neighbour = Neighbour(child);
-        assert!(neighbour.command("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-        neighbour
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-n", "-t", &self.0.id().to_string(), program]);
-        command
-    }
-
-    /// Lays a cable: our end and theirs get these addresses, where given.
-    fn cable(&self, name: &str, ours: Option<&str>, theirs: Option<&str>) {
-        let pid = self.0.id();
-        sh(&format!("ip link add {name} type veth peer name {name} netns {pid}"));
-        let up = |nsenter: &str, address: Option<&str>| {
-            if let Some(address) = address {
-                sh(&format!("{nsenter} ip addr add {address} dev {name}"));
-            }
-            sh(&format!("{nsenter} ip link set {name} up"));
-        };
-        up(&format!("nsenter -n -t {pid}"), theirs);
-        up("", ours);
-    }
-
+/// What else runs on another machine here.
+trait Runs {
     /// python-zeroconf that looks for cameras, and says what it sees of them.
+    fn browse(&self, v6: bool) -> Watch;
+    /// avahi with a bus of its own.
+    fn avahi(&self) -> Avahi;
+}
+
+impl Runs for Neighbour {
     fn browse(&self, v6: bool) -> Watch {
         let mut command = self.command("/usr/bin/python3");
         command.args(["-uc", BROWSE, if v6 { "6" } else { "4" }]);
         Watch::new(command)
     }
 
-    /// avahi with a bus of its own.
     fn avahi(&self) -> Avahi {
         Avahi::start(|program| self.command(program))
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

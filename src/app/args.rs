@@ -4,11 +4,13 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::config::suggest::nearest;
-use super::help::{self, COMMANDS, COMMON, CTL, Entry, RUN, find};
-use super::motion::{Options as MotionOptions, seconds, threshold};
+#[cfg(feature = "tools")]
+use super::decimal::{seconds, threshold};
+use super::help::{self, ABSENT, COMMANDS, COMMON, CTL, Entry, RUN, find};
+#[cfg(feature = "tools")]
+use super::motion::Options as MotionOptions;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +33,13 @@ pub enum Command {
         config: Vec<String>,
     },
     /// Print the configuration's schema.
+    #[cfg(feature = "schema")]
     Schema {
         /// Markdown instead of JSON.
         docs: bool,
     },
     /// Watch a source and describe it.
+    #[cfg(feature = "tools")]
     Probe {
         /// As for [`Command::Run`].
         config: Vec<String>,
@@ -51,6 +55,7 @@ pub enum Command {
         save: Option<PathBuf>,
     },
     /// Show what the motion detector sees.
+    #[cfg(feature = "tools")]
     Motion(Box<MotionOptions>),
     /// List devices.
     Devices {
@@ -129,79 +134,70 @@ impl std::error::Error for UsageError {}
 
 /// Reads the arguments, without the program's name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let args = args.into_iter().map(|arg| match arg.to_str() {
-        // the predecessor's way of writing them, found in many an init script
-        Some("-config" | "-version" | "-help") => {
-            let mut long = OsString::from("-");
-            long.push(arg);
-            long
-        }
-        _ => arg,
-    });
+    let words: Vec<OsString> = args.into_iter().collect();
     let mut given = Given { entry: &RUN, flags: Vec::new(), values: Vec::new() };
-    match given
-        .read(Words { rest: args.collect::<Vec<_>>().into_iter(), cluster: String::new(), free: false })
-        .and_then(|print| match print {
-            Some(text) => Ok(Command::Print(text)),
-            None => given.command(),
-        }) {
-        Ok(command) => Ok(command),
-        Err(what) => Err(UsageError { what, usage: help::usage(given.entry) }),
-    }
+    let understood = match given.read(Words { rest: words.iter(), cluster: "", free: false }) {
+        Ok(Some(text)) => Ok(Command::Print(text)),
+        Ok(None) => given.command(),
+        Err(what) => Err(what),
+    };
+    understood.map_err(|what| UsageError { what, usage: help::usage(given.entry) })
 }
 
 /// What stands on the command line, checked against the table but not yet understood.
-struct Given {
+struct Given<'a> {
     entry: &'static Entry,
-    flags: Vec<(&'static str, String)>,
-    values: Vec<String>,
+    flags: Vec<(&'static str, &'a str)>,
+    values: Vec<&'a str>,
 }
 
-impl Given {
+impl<'a> Given<'a> {
     /// A text if that is what was asked for.
-    fn read(&mut self, mut words: Words) -> Result<Option<String>, String> {
+    fn read(&mut self, mut words: Words<'a>) -> Result<Option<String>, String> {
         let mut wants_help = false;
         while let Some(arg) = words.next()? {
             let mut all = self.entry.flags.iter().chain(COMMON);
-            let flag = match &arg {
-                Arg::Value(value) => {
-                    let value = value.clone();
-                    if self.entry.name.is_empty() {
-                        let near = || nearest(&value, COMMANDS.iter().map(|e| e.name));
-                        let found = find(COMMANDS, &value);
-                        self.entry = found.ok_or_else(|| unknown("command", &value, near()))?;
-                    } else {
-                        self.values.push(value);
-                    }
+            let (flag, here) = match arg {
+                Arg::Value(name) if self.entry.name.is_empty() => {
+                    let near = || nearest(name, COMMANDS.iter().map(|e| e.name));
+                    self.entry =
+                        match (find(COMMANDS, name), ABSENT.iter().find(|(absent, _)| absent == &name)) {
+                            (Some(entry), _) => entry,
+                            (_, Some((_, feature))) => {
+                                return Err(format!(
+                                    "`{name}` is not in this streamd; it comes with the feature `{feature}`"
+                                ));
+                            }
+                            _ => return Err(unknown("command", name, near())),
+                        };
                     continue;
                 }
-                Arg::Short(c) => all.find(|f| f.short == Some(*c)),
-                Arg::Long(name, _) => all.find(|f| f.long == *name),
-            };
-            let Some(flag) = flag else {
-                let all = self.entry.flags.iter().chain(COMMON);
-                return Err(match arg {
-                    Arg::Long(name, _) => {
-                        let near = nearest(&name, all.map(|f| f.long)).map(|n| format!("--{n}"));
-                        unknown("option", &format!("--{name}"), near.as_deref())
+                Arg::Value(value) => {
+                    self.values.push(value);
+                    continue;
+                }
+                Arg::Short(c) => match all.find(|f| f.short == Some(c)) {
+                    Some(flag) => (flag, None),
+                    None => return Err(unknown("option", &format!("-{c}"), None)),
+                },
+                Arg::Long(name, here) => match all.find(|f| f.long == name) {
+                    Some(flag) => (flag, here),
+                    None => {
+                        let all = self.entry.flags.iter().chain(COMMON);
+                        let near = nearest(name, all.map(|f| f.long)).map(|n| format!("--{n}"));
+                        return Err(unknown("option", &format!("--{name}"), near.as_deref()));
                     }
-                    Arg::Short(c) => unknown("option", &format!("-{c}"), None),
-                    Arg::Value(_) => String::new(),
-                });
+                },
             };
-            let here = if let Arg::Long(_, value) = arg { value } else { None };
-            if let (Some(value), true) = (&here, flag.value.is_empty()) {
+            if let (Some(value), true) = (here, flag.value.is_empty()) {
                 return Err(format!("--{} takes no value, here is `{value}`", flag.long));
             }
             match flag.long {
                 "help" => wants_help = true,
                 "version" => return Ok(Some(concat!("streamd ", env!("CARGO_PKG_VERSION"), "\n").into())),
-                _ if flag.value.is_empty() => self.flags.push((flag.long, String::new())),
+                _ if flag.value.is_empty() => self.flags.push((flag.long, "")),
                 _ => {
-                    let value = match here {
-                        Some(value) => Some(value),
-                        None => words.value()?,
-                    };
+                    let value = if here.is_some() { here } else { words.value()? };
                     let missing = || format!("--{} wants its {}", flag.long, flag.value);
                     self.flags.push((flag.long, value.ok_or_else(missing)?));
                 }
@@ -213,30 +209,31 @@ impl Given {
     fn command(&mut self) -> Result<Command, String> {
         let entry = self.entry;
         if entry.name == "ctl" {
-            return Ok(Command::Ctl {
-                socket: self.last("socket").map(PathBuf::from),
-                action: self.action()?,
-            });
+            return Ok(Command::Ctl { socket: self.path("socket"), action: self.action()? });
         }
         self.count(entry)?;
         Ok(match entry.name {
             "check" => Command::Check { config: self.all("config") },
             "hksv" => Command::Hksv { config: self.hksv() },
+            #[cfg(feature = "schema")]
             "schema" => Command::Schema { docs: self.has("docs") },
             "devices" => Command::Devices { json: self.has("json") },
+            #[cfg(feature = "tools")]
             "probe" => Command::Probe {
                 config: self.all("config"),
-                source: self.take().unwrap_or_default(),
+                source: self.take().to_owned(),
                 json: self.has("json"),
                 seconds: self.number("seconds", 3600)?.unwrap_or(5),
                 frames: self.number("frames", 1_000_000)?,
-                save: self.last("save").map(PathBuf::from),
+                save: self.path("save"),
             },
+            #[cfg(feature = "tools")]
             "motion" => Command::Motion(Box::new(self.motion()?)),
             _ => Command::Run { config: self.all("config"), strict: self.has("strict") },
         })
     }
 
+    #[cfg(feature = "tools")]
     fn motion(&mut self) -> Result<MotionOptions, String> {
         let plain = match self.last("rule") {
             None | Some("complexity") => false,
@@ -251,22 +248,23 @@ impl Given {
         };
         Ok(MotionOptions {
             config: self.all("config"),
-            source: self.take().unwrap_or_default(),
+            source: self.take().to_owned(),
             csv: self.has("csv"),
-            svg: self.last("svg").map(PathBuf::from),
+            svg: self.path("svg"),
             fps: self.number("fps", 240)?,
             threshold,
             sensitivity: self.number("sensitivity", 10)?.map(|n| n as u8),
             hold: self.time("hold")?,
             cool_down: self.time("cooldown")?,
-            labels: self.last("labels").map(PathBuf::from),
+            labels: self.path("labels"),
             plain,
             seconds: self.number("seconds", 86_400)?,
         })
     }
 
     /// A flag's time, at most a day.
-    fn time(&self, flag: &str) -> Result<Option<Duration>, String> {
+    #[cfg(feature = "tools")]
+    fn time(&self, flag: &str) -> Result<Option<std::time::Duration>, String> {
         let Some(text) = self.last(flag) else { return Ok(None) };
         match seconds(text) {
             Some(time) if time.as_secs() <= 86_400 => Ok(Some(time)),
@@ -276,10 +274,10 @@ impl Given {
 
     /// The configuration of a camera that is nothing but an accessory.
     fn hksv(&mut self) -> Vec<String> {
-        let source = self.take().unwrap_or_default();
+        let source = self.take();
         let mut config = vec![
             "{api: {listen: \"127.0.0.1:1984\"}, rtsp: {listen: \"\"}, ctl: {socket: \"\"}}".to_owned(),
-            ["streams.camera=", &source].concat(),
+            ["streams.camera=", source].concat(),
             "homekit.camera.hksv=true".to_owned(),
             ["homekit.camera.motion=", self.last("motion").unwrap_or("detect,api")].concat(),
         ];
@@ -295,6 +293,7 @@ impl Given {
     }
 
     /// A flag's number, from 1 on.
+    #[cfg(feature = "tools")]
     fn number(&self, flag: &str, most: u32) -> Result<Option<u32>, String> {
         let Some(text) = self.last(flag) else { return Ok(None) };
         match text.parse() {
@@ -304,34 +303,31 @@ impl Given {
     }
 
     fn action(&mut self) -> Result<Action, String> {
-        let Some(name) = self.take() else {
+        let name = self.take();
+        if name.is_empty() {
             let names: Vec<_> = CTL.iter().map(|e| e.name).collect();
             return Err(format!("ctl wants an action: {}", names.join(", ")));
-        };
-        let near = || nearest(&name, CTL.iter().map(|e| e.name));
-        let entry = find(CTL, &name).ok_or_else(|| unknown("action", &name, near()))?;
+        }
+        let near = || nearest(name, CTL.iter().map(|e| e.name));
+        let entry = find(CTL, name).ok_or_else(|| unknown("action", name, near()))?;
         self.count(entry)?;
-        let mut first = self.take();
-        let second = self.take();
+        let (first, second) = (self.take(), self.take());
+        let given = |value: &str| (!value.is_empty()).then(|| value.to_owned());
         Ok(match entry.name {
             "streams" => Action::Streams,
             "passwd" => Action::Passwd,
-            "motion" => match first.as_deref() {
-                Some(word @ ("on" | "off")) => Action::Motion { on: word == "on", stream: second },
-                word => return Err(format!("motion is on or off, not `{}`", word.unwrap_or_default())),
+            "motion" => match first {
+                "on" | "off" => Action::Motion { on: first == "on", stream: given(second) },
+                _ => return Err(format!("motion is on or off, not `{first}`")),
             },
-            "doorbell" => Action::Doorbell { stream: first },
-            "homekit" => Action::Homekit { stream: first },
-            "play" => Action::Play {
-                stream: first.take().unwrap_or_default(),
-                file: second.filter(|file| !file.is_empty()),
-            },
+            "doorbell" => Action::Doorbell { stream: given(first) },
+            "homekit" => Action::Homekit { stream: given(first) },
+            "play" => Action::Play { stream: first.to_owned(), file: given(second) },
             "reload" => Action::Reload,
-            "kick" => {
-                let id = first.unwrap_or_default();
-                let number = id.parse().map_err(|_| format!("`{id}` is not a viewer's number"));
-                Action::Kick { id: number? }
-            }
+            "kick" => match first.parse() {
+                Ok(id) => Action::Kick { id },
+                Err(_) => return Err(format!("`{first}` is not a viewer's number")),
+            },
             "log" => Action::Log,
             _ => Action::Status,
         })
@@ -349,80 +345,89 @@ impl Given {
         }
     }
 
-    fn take(&mut self) -> Option<String> {
-        (!self.values.is_empty()).then(|| self.values.remove(0))
+    /// The next argument; empty if there is none.
+    fn take(&mut self) -> &'a str {
+        if self.values.is_empty() { "" } else { self.values.remove(0) }
     }
 
     fn has(&self, long: &str) -> bool {
         self.flags.iter().any(|f| f.0 == long)
     }
 
-    fn last(&self, long: &str) -> Option<&str> {
-        self.flags.iter().rfind(|f| f.0 == long).map(|f| f.1.as_str())
+    fn last(&self, long: &str) -> Option<&'a str> {
+        self.flags.iter().rfind(|f| f.0 == long).map(|f| f.1)
     }
 
-    fn all(&mut self, long: &str) -> Vec<String> {
-        self.flags.iter().filter(|f| f.0 == long).map(|f| f.1.clone()).collect()
+    fn path(&self, long: &str) -> Option<PathBuf> {
+        self.last(long).map(PathBuf::from)
+    }
+
+    fn all(&self, long: &str) -> Vec<String> {
+        self.flags.iter().filter(|f| f.0 == long).map(|f| f.1.to_owned()).collect()
     }
 }
 
-fn text(arg: OsString) -> Result<String, String> {
-    arg.into_string().map_err(|arg| format!("`{}` is not UTF-8", arg.to_string_lossy()))
+fn text(arg: &OsString) -> Result<&str, String> {
+    arg.to_str().ok_or_else(|| format!("`{}` is not UTF-8", arg.to_string_lossy()))
 }
 
 /// One word of the command line.
-enum Arg {
+enum Arg<'a> {
     /// `-x`
     Short(char),
     /// `--long`, `--long=value`
-    Long(String, Option<String>),
+    Long(&'a str, Option<&'a str>),
     /// Anything else, and all behind `--`.
-    Value(String),
+    Value(&'a str),
 }
 
 /// The words that have not been read.
-struct Words {
-    rest: std::vec::IntoIter<OsString>,
+struct Words<'a> {
+    rest: std::slice::Iter<'a, OsString>,
     /// Letters that stand behind a `-x`: more options, or its value.
-    cluster: String,
+    cluster: &'a str,
     /// `--` has been read.
     free: bool,
 }
 
-impl Words {
-    fn next(&mut self) -> Result<Option<Arg>, String> {
-        let word = if self.cluster.is_empty() {
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Result<Option<Arg<'a>>, String> {
+        if self.cluster.is_empty() {
             let Some(word) = self.rest.next() else { return Ok(None) };
             let word = text(word)?;
-            if self.free || word == "-" || !word.starts_with('-') {
+            let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.is_empty() && !self.free) else {
                 return Ok(Some(Arg::Value(word)));
+            };
+            let long = match letters {
+                "-" => {
+                    self.free = true;
+                    return self.next();
+                }
+                // the predecessor's way of writing them, found in many an init script
+                "config" | "version" | "help" => Some(letters),
+                _ => letters.strip_prefix('-'),
+            };
+            if let Some(long) = long {
+                return Ok(Some(match long.split_once('=') {
+                    Some((name, value)) => Arg::Long(name, Some(value)),
+                    None => Arg::Long(long, None),
+                }));
             }
-            if word == "--" {
-                self.free = true;
-                return self.next();
-            }
-            if let Some(long) = word.strip_prefix("--") {
-                let (name, value) =
-                    long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
-                return Ok(Some(Arg::Long(name.to_owned(), value.map(str::to_owned))));
-            }
-            word.get(1..).unwrap_or("").to_owned()
-        } else {
-            std::mem::take(&mut self.cluster)
-        };
-        let mut letters = word.chars();
+            self.cluster = letters;
+        }
+        let mut letters = self.cluster.chars();
         let letter = letters.next();
-        self.cluster = letters.as_str().to_owned();
+        self.cluster = letters.as_str();
         Ok(letter.map(Arg::Short))
     }
 
     /// The value of the option that was read: what stands behind its letter, or the next word.
-    fn value(&mut self) -> Result<Option<String>, String> {
-        if self.cluster.is_empty() {
+    fn value(&mut self) -> Result<Option<&'a str>, String> {
+        let behind = std::mem::take(&mut self.cluster);
+        if behind.is_empty() {
             return self.rest.next().map(text).transpose();
         }
-        let value = std::mem::take(&mut self.cluster);
-        Ok(Some(value.strip_prefix('=').unwrap_or(&value).to_owned()))
+        Ok(Some(behind.strip_prefix('=').unwrap_or(behind)))
     }
 }
 
@@ -469,6 +474,7 @@ mod tests {
     #[test]
     fn every_command_is_understood() {
         assert_eq!(of("check -c x"), Ok(Command::Check { config: vec!["x".into()] }));
+        #[cfg(feature = "schema")]
         assert_eq!(of("schema"), Ok(Command::Schema { docs: false }));
         #[cfg(feature = "schema")]
         assert_eq!(of("schema --docs"), Ok(Command::Schema { docs: true }));
@@ -489,15 +495,18 @@ mod tests {
             assert_eq!(config[3], "homekit.camera.motion=continuous");
             assert_eq!(config[4..], ["homekit.camera.port=51826", "homekit.camera.motion_threshold=1.5"]);
         }
-        let probe = |json, seconds, frames, save: Option<&str>| {
-            let (config, source) = (vec![], "rtsp://a:b@c/d".into());
-            Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })
-        };
-        assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None, None));
-        assert_eq!(
-            of("probe --json --seconds 60 rtsp://a:b@c/d --save out --frames 7"),
-            probe(true, 60, Some(7), Some("out"))
-        );
+        #[cfg(feature = "tools")]
+        {
+            let probe = |json, seconds, frames, save: Option<&str>| {
+                let (config, source) = (vec![], "rtsp://a:b@c/d".into());
+                Ok(Command::Probe { config, source, json, seconds, frames, save: save.map(PathBuf::from) })
+            };
+            assert_eq!(of("probe rtsp://a:b@c/d"), probe(false, 5, None, None));
+            assert_eq!(
+                of("probe --json --seconds 60 rtsp://a:b@c/d --save out --frames 7"),
+                probe(true, 60, Some(7), Some("out"))
+            );
+        }
         assert_eq!(action("status"), Action::Status);
         assert_eq!(action("streams"), Action::Streams);
         assert_eq!(action("passwd"), Action::Passwd);
@@ -534,6 +543,15 @@ mod tests {
     }
 
     #[test]
+    fn what_this_build_lacks_is_told_with_its_feature() {
+        for (name, feature) in ABSENT {
+            assert!(find(COMMANDS, name).is_none());
+            assert!(of(name).unwrap_err().contains(&format!("the feature `{feature}`")));
+        }
+        assert_eq!(ABSENT.is_empty(), cfg!(all(feature = "schema", feature = "tools", feature = "homekit")));
+    }
+
+    #[test]
     fn a_mistake_is_named_with_the_nearest_right_word() {
         for (line, what) in [
             ("--strct", "unknown option `--strct`; did you mean `--strict`?"),
@@ -551,8 +569,11 @@ mod tests {
             ("ctl play", "play wants its STREAM"),
             ("ctl kick bob", "`bob` is not a viewer's number"),
             ("ctl reload now", "`now` is one argument too many"),
+            #[cfg(feature = "tools")]
             ("probe", "probe wants its SOURCE"),
+            #[cfg(feature = "tools")]
             ("probe a b", "`b` is one argument too many"),
+            #[cfg(feature = "tools")]
             ("probe --seconds 0 a", "--seconds is `0`; it takes a number from 1 to 3600"),
             ("-c", "--config wants its FILE"),
         ] {
@@ -563,6 +584,7 @@ mod tests {
         }
         assert!(of("--strict=yes").unwrap_err().contains("--strict takes no value, here is `yes`"));
         assert!(of("-hx").unwrap_err().contains("unknown option `-x`"));
+        #[cfg(feature = "tools")]
         assert!(
             of("probe").unwrap_err().ends_with("usage: streamd probe [OPTIONS] SOURCE; more with --help")
         );
@@ -574,6 +596,7 @@ mod tests {
     fn help_and_version_are_answers_and_not_errors() {
         assert_eq!(of("-h"), Ok(Command::Print(help::help(&RUN))));
         assert_eq!(of("ctl --help"), Ok(Command::Print(help::help(find(COMMANDS, "ctl").unwrap()))));
+        #[cfg(feature = "tools")]
         assert_eq!(of("--help probe"), Ok(Command::Print(help::help(find(COMMANDS, "probe").unwrap()))));
         assert!(matches!(of("-v"), Ok(Command::Print(text)) if text.starts_with("streamd 0.")));
         assert_eq!(of("-version"), of("--version"));

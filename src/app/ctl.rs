@@ -9,12 +9,13 @@ use super::terminal;
 use crate::net::http::client;
 use crate::net::json::{self, Value, Writer};
 use crate::net::process::{standard, write_all};
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Does what was asked for and prints what came back.
 pub fn ctl(socket: Option<&Path>, action: Action) -> Exit {
-    let socket = socket.map_or_else(|| configuration(&[]).config.ctl.socket, PathBuf::from);
+    let socket = socket.map_or_else(|| configuration(&[]).config.ctl.socket.clone(), PathBuf::from);
     let (method, target, body) = match request(&action) {
         Ok(request) => request,
         Err(sentence) => {
@@ -134,12 +135,12 @@ fn int(value: &Value, key: &str) -> i64 {
 fn status(value: &Value) -> String {
     let mut out = format!("streamd {}, up {} s\n", text(value, "version"), int(value, "uptime"));
     for line in value.get("listening").map_or(&[][..], Value::items) {
-        out.push_str(&format!("  {}\n", line.as_str().unwrap_or("")));
+        let _ = writeln!(out, "  {}", line.as_str().unwrap_or(""));
     }
-    out.push_str(&format!("  doors: {}\n", text(value, "doors")));
+    let _ = writeln!(out, "  doors: {}", text(value, "doors"));
     if let Some(memory) = value.get("memory") {
         let (rss, media) = (int(memory, "rss") / 1024, int(memory, "media") / 1024);
-        out.push_str(&format!("  memory: {rss} KiB, {media} KiB of it media\n"));
+        let _ = writeln!(out, "  memory: {rss} KiB, {media} KiB of it media");
     }
     for (name, stream) in value.get("streams").map_or(&[][..], Value::members) {
         let state = match (stream.get("running").and_then(Value::as_bool), text(stream, "error")) {
@@ -147,14 +148,14 @@ fn status(value: &Value) -> String {
             (_, "") => "idle".to_owned(),
             (_, error) => error.to_owned(),
         };
-        out.push_str(&format!("  stream {name}: {state}, {} watching\n", int(stream, "viewers")));
+        let _ = writeln!(out, "  stream {name}: {state}, {} watching", int(stream, "viewers"));
     }
     let list = |key| value.get(key).map_or(&[][..], Value::items).iter().filter_map(|v| v.as_str());
     for line in list("off") {
-        out.push_str(&format!("  off: {line}\n"));
+        let _ = writeln!(out, "  off: {line}");
     }
     for line in list("problems") {
-        out.push_str(&format!("  {line}\n"));
+        let _ = writeln!(out, "  {line}");
     }
     out
 }
@@ -162,15 +163,15 @@ fn status(value: &Value) -> String {
 fn streams(value: &Value) -> String {
     let mut out = String::new();
     for (name, stream) in value.members() {
-        out.push_str(&format!("{name}\n"));
+        let _ = writeln!(out, "{name}");
         for source in stream.get("producers").map_or(&[][..], Value::items) {
             let what = match text(source, "url") {
                 "" => format!("publisher {}", text(source, "remote_addr")),
                 url => url.to_owned(),
             };
-            out.push_str(&format!("  from {what}: {}", text(source, "state")));
+            let _ = write!(out, "  from {what}: {}", text(source, "state"));
             for media in source.get("medias").map_or(&[][..], Value::items) {
-                out.push_str(&format!("; {}", media.as_str().unwrap_or("")));
+                let _ = write!(out, "; {}", media.as_str().unwrap_or(""));
             }
             match text(source, "error") {
                 "" => out.push('\n'),
@@ -178,14 +179,15 @@ fn streams(value: &Value) -> String {
             }
         }
         for viewer in stream.get("consumers").map_or(&[][..], Value::items) {
-            out.push_str(&format!(
-                "  to   {} {} {}, {} frames, {} skipped\n",
+            let _ = writeln!(
+                out,
+                "  to   {} {} {}, {} frames, {} skipped",
                 int(viewer, "id"),
                 text(viewer, "format_name"),
                 text(viewer, "remote_addr"),
                 int(viewer, "frames"),
-                int(viewer, "drops"),
-            ));
+                int(viewer, "drops")
+            );
         }
     }
     out
@@ -202,10 +204,10 @@ fn accessory(stream: &str, value: &Value) -> String {
         value.get("connections").map_or(0, |c| c.items().len()),
     );
     for sentence in value.get("missing").map_or(&[][..], Value::items) {
-        out.push_str(&format!("  no clips: {}\n", sentence.as_str().unwrap_or("")));
+        let _ = writeln!(out, "  no clips: {}", sentence.as_str().unwrap_or(""));
     }
     if !text(value, "setup_code").is_empty() {
-        out.push_str(&format!("  setup code {}\n", text(value, "setup_code")));
+        let _ = writeln!(out, "  setup code {}", text(value, "setup_code"));
         #[cfg(feature = "homekit")]
         if let Some(qr) = crate::homekit::qr::Qr::new(text(value, "setup_uri")) {
             out.push_str(&qr.text());

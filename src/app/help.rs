@@ -71,11 +71,6 @@ const fn entry(
     Entry { name, args, flags, help }
 }
 
-/// The reference is for the repository and its readers; a camera's build does without.
-const DOCS: &[Flag] = &[
-    #[cfg(feature = "schema")]
-    flag("docs", None, "", "the reference for people (Markdown) instead"),
-];
 const CONFIG: Flag = flag("config", Some('c'), "FILE", "file, {inline: yaml} or key.path=value; repeatable");
 
 /// Options of every command.
@@ -95,7 +90,14 @@ pub const RUN: Entry = entry(
 /// The commands.
 pub const COMMANDS: &[Entry] = &[
     entry("check", &[], &[CONFIG], "Read the configuration and report what is wrong."),
-    entry("schema", &[], DOCS, "Print the configuration's JSON schema."),
+    #[cfg(feature = "schema")]
+    entry(
+        "schema",
+        &[],
+        &[flag("docs", None, "", "the reference for people (Markdown) instead")],
+        "Print the configuration's JSON schema.",
+    ),
+    #[cfg(feature = "tools")]
     entry(
         "probe",
         &["SOURCE"],
@@ -108,6 +110,7 @@ pub const COMMANDS: &[Entry] = &[
         ],
         "Watch a source: tracks, codecs, size, bitrate, GOP.",
     ),
+    #[cfg(feature = "tools")]
     entry(
         "motion",
         &["SOURCE"],
@@ -146,6 +149,18 @@ pub const COMMANDS: &[Entry] = &[
         &[flag("socket", None, "PATH", "where it listens, if not at the usual place")],
         "Ask or tell the running streamd.",
     ),
+];
+
+/// Commands that this build does without, and the feature that would bring them.
+pub const ABSENT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "schema"))]
+    ("schema", "schema"),
+    #[cfg(not(feature = "tools"))]
+    ("probe", "tools"),
+    #[cfg(not(feature = "tools"))]
+    ("motion", "tools"),
+    #[cfg(not(feature = "homekit"))]
+    ("hksv", "homekit"),
 ];
 
 /// The actions of `ctl`.

@@ -3,6 +3,7 @@
 //! last; when nothing is left to shrink, new viewers are refused. Frames and viewers are not looked at
 //! here.
 
+use crate::net::log;
 use crate::net::process;
 use crate::net::reactor::Timer;
 use crate::stream::{Hall, STEP, Track};

@@ -5,6 +5,7 @@ pub mod api;
 pub mod args;
 pub mod config;
 mod ctl;
+mod decimal;
 mod devices;
 mod discovery;
 pub mod help;
@@ -13,8 +14,10 @@ mod homekit;
 pub mod log;
 mod memory;
 pub mod modules;
+#[cfg(feature = "tools")]
 pub mod motion;
 mod privacy;
+#[cfg(feature = "tools")]
 mod probe;
 pub mod program;
 #[cfg(feature = "record")]
@@ -48,17 +51,12 @@ pub fn main(words: Vec<OsString>) -> u8 {
         Command::Schema { docs: true } => print(&config::docs::docs()),
         #[cfg(feature = "schema")]
         Command::Schema { docs: false } => print(&config::schema::schema()),
-        #[cfg(not(feature = "schema"))]
-        Command::Schema { .. } => {
-            terminal::complain(format_args!(
-                "streamd schema: this streamd is built without the feature `schema`"
-            ));
-            Exit::Failed.into()
-        }
+        #[cfg(feature = "tools")]
         Command::Probe { config, source, json, seconds, frames, save } => {
             let until = probe::Until { seconds, frames };
             probe::probe(&config, &source, json, &until, save.as_deref()).into()
         }
+        #[cfg(feature = "tools")]
         Command::Motion(options) => motion::motion(&options).into(),
         Command::Devices { json } => print(&devices::list(json)),
         Command::Ctl { socket, action } => ctl::ctl(socket.as_deref(), action).into(),

@@ -4,6 +4,7 @@
 use super::state::{Found, Store};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::worker::Worker;
 use crate::stream::Executor;
 use std::cell::{Cell, RefCell};

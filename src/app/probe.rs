@@ -3,7 +3,7 @@
 
 use super::api::VERSION;
 use super::help::Exit;
-use super::program::{Program, configure_log};
+use super::program::{Program, configure_quiet_log};
 use super::run::configuration;
 use super::terminal;
 use super::{log as logging, modules};
@@ -90,11 +90,7 @@ pub fn probe(arguments: &[String], source: &str, json: bool, until: &Until, save
     let loaded = configuration(arguments);
     logging::set_secrets(loaded.secrets.clone());
     // what is wrong is told once, as the answer; unless the log was asked for
-    let mut config = loaded.config.clone();
-    if config.tree.get("log").is_none() {
-        config.log.level = "error";
-    }
-    configure_log(&config);
+    configure_quiet_log(&loaded.config);
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), arguments.to_vec(), loaded, modules::compiled());
     modules::register(&program.hall, &|_| true);

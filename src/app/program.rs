@@ -15,6 +15,7 @@ use crate::motion::{Bus, Event, What};
 use crate::net::auth::Authenticator;
 use crate::net::clock;
 use crate::net::http::{Listening, Router, Server, Settings};
+use crate::net::log;
 use crate::net::mask::mask_url;
 use crate::net::quoted::Quoted;
 use crate::net::socket::Listener;
@@ -693,8 +694,16 @@ pub fn tell(problem: &super::config::Problem) {
 
 /// Sets the log up as configured.
 pub fn configure_log(config: &Config) {
-    let mut levels =
-        logging::Levels::all(logging::parse_level(config.log.level).unwrap_or(log::LevelFilter::Info));
+    set_log(config, config.log.level);
+}
+
+/// For commands that tell what they see: without a word about the log, errors only.
+pub fn configure_quiet_log(config: &Config) {
+    set_log(config, if config.tree.get("log").is_none() { "error" } else { config.log.level });
+}
+
+fn set_log(config: &Config, level: &str) {
+    let mut levels = logging::Levels::all(logging::parse_level(level).unwrap_or(log::LevelFilter::Info));
     for (module, level) in &config.log_levels {
         if let Some(level) = logging::parse_level(level) {
             levels.set(module, level);

@@ -4,6 +4,7 @@
 use super::config::Config;
 use super::program::{Program, Service, reachable};
 use crate::net::auth::Offer;
+use crate::net::log;
 use crate::net::quoted::Quoted;
 use crate::net::users::Door;
 use crate::rtsp::flows::Multicast;

@@ -7,6 +7,7 @@ use super::program::{End, Program, configure_log, tell};
 use super::{log as logging, modules, terminal};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
+use crate::net::log;
 use crate::net::process;
 use crate::net::signals::{Signals, Told};
 use futures_lite::future;

@@ -5,13 +5,14 @@
 
 use super::config::sections::FOREIGN;
 use super::config::{Config, Homekit};
-use super::motion::score::threshold;
+use super::decimal::threshold;
 use crate::media::{Codec, CodecId, Kind};
 use crate::motion::detector::{Settings, threshold_of};
 use crate::motion::sensor::{Input, LEAST, Modes, Sensor};
 use crate::motion::watch::Watch;
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::stream::{AttachError, Executor, Hall, Join, Peer, Reader, Step, Wish, backoff};
 use async_task::Task;

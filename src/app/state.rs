@@ -166,9 +166,11 @@ impl Store {
     /// pulled plug left half written.
     pub fn open(path: &Path) -> io::Result<Store> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        for entry in fs::read_dir(path)?.flatten() {
+        for entry in fs::read_dir(path)? {
+            let Ok(entry) = entry else { break };
             let name = entry.file_name();
-            if name.to_str().is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp")) {
+            let name = name.as_encoded_bytes();
+            if name.starts_with(b".") && name.ends_with(b".tmp") {
                 let _ = fs::remove_file(entry.path());
             }
         }

@@ -16,6 +16,7 @@ use crate::net::limits::{
     YIELD_MESSAGES,
 };
 use crate::net::lists::drop_where;
+use crate::net::log;
 use crate::net::mdns::{Invalid, Registration, Responder, Service};
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;

@@ -39,14 +39,14 @@ impl Time {
     }
 
     /// Ticks of a clock with `rate` ticks a second since the start, rounded down.
-    #[inline(never)]
+    #[inline(never)] // divides 64 bits: each copy would cost flash and save no time
     pub const fn ticks(self, rate: u32) -> u64 {
         let rate = rate as u64;
         (self.0 / NANOS).wrapping_mul(rate).wrapping_add((self.0 % NANOS) * rate / NANOS)
     }
 
     /// How long after `earlier` this is; nothing if it is before.
-    #[inline(never)]
+    #[inline(never)] // as above
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

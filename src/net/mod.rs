@@ -13,6 +13,7 @@ pub mod http;
 pub mod json;
 pub mod limits;
 pub mod lists;
+pub mod log;
 pub mod mask;
 pub mod md5;
 pub mod mdns;

@@ -7,6 +7,7 @@
 //! reactor from it after each wait: twice the work for a stream that comes in.
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
@@ -107,7 +108,9 @@ impl Reactor {
             Some((at, ..)) => {
                 // whole milliseconds, never too early: who is woken before his time would ask again
                 let left = at.saturating_duration_since(now()) + Duration::from_micros(999);
-                EpollTimeout::try_from(left.as_millis().min(1 << 30) as i32).unwrap_or(EpollTimeout::ZERO)
+                let seconds = left.as_secs().min(1 << 20) as i32;
+                let millis = 1000 * seconds + left.subsec_millis() as i32;
+                EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::ZERO)
             }
         };
         let mut events = [EpollEvent::empty(); EVENTS];
@@ -176,12 +179,18 @@ impl Wake for Alarm {
 }
 
 /// Runs a future on this thread until it is done. Only a system without epoll makes that impossible.
+#[allow(clippy::disallowed_methods)] // there is nothing else to wait with then
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    let reactor = match reactor() {
-        Ok(reactor) => reactor,
+    let Ok(reactor) = reactor() else {
         // as good as it goes: no socket can be made either, so nothing is waited for but other threads
-        Err(_) => return futures_lite::future::block_on(future),
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            if let Poll::Ready(out) = future.as_mut().poll(&mut cx) {
+                return out;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     };
     let (woken, asleep) = (AtomicBool::new(false), AtomicBool::new(false));
     let alarm = Arc::new(Alarm { woken, asleep, bell: reactor.bell.clone() });
@@ -196,67 +205,53 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A socket, or something else with a descriptor, that can be waited for.
-pub struct Async<T: AsFd> {
-    io: T,
+/// A descriptor as the reactor knows it.
+struct Entry {
     number: u64,
     source: Rc<Source>,
     reactor: Rc<Reactor>,
 }
 
-impl<T: AsFd> Async<T> {
-    /// Makes it non-blocking.
-    pub fn new(io: T) -> io::Result<Async<T>> {
-        use nix::fcntl::{FcntlArg, OFlag, fcntl};
-        let flags = OFlag::from_bits_retain(fcntl(io.as_fd(), FcntlArg::F_GETFL)?);
-        fcntl(io.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Async::new_nonblocking(io)
-    }
-
-    /// Takes one that is non-blocking.
-    pub fn new_nonblocking(io: T) -> io::Result<Async<T>> {
+impl Entry {
+    fn new(fd: BorrowedFd<'_>) -> io::Result<Entry> {
         let reactor = reactor()?;
         let (number, source) = (reactor.number(), Rc::new(Source::default()));
-        reactor.epoll.add(io.as_fd(), EpollEvent::new(EpollFlags::EPOLLONESHOT, number))?;
+        reactor.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLONESHOT, number))?;
         reactor.sources.borrow_mut().push((number, source.clone()));
-        Ok(Async { io, number, source, reactor })
+        Ok(Entry { number, source, reactor })
     }
 
-    /// What it waits for.
-    pub fn get_ref(&self) -> &T {
-        &self.io
+    /// How often a way became ready.
+    fn ticks(&self, way: usize) -> u32 {
+        self.source.ways.get(way).map_or(0, |w| w.ticks.get())
     }
 
-    /// Has epoll look at this way too, unless it does.
-    fn arm(&self, way: usize) -> io::Result<()> {
+    /// Has who asks woken when this way is ready, and epoll look at it too, unless it does.
+    fn wait(&self, fd: BorrowedFd<'_>, way: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let known = self.source.armed.get();
         let mut armed = known;
-        if let Some(armed) = armed.get_mut(way) {
-            *armed = true;
-        }
-        if armed == known {
-            return Ok(());
-        }
-        let mut flags = EpollFlags::EPOLLONESHOT;
-        for (armed, way) in armed.into_iter().zip(WAYS) {
-            flags.set(way, armed);
-        }
-        self.reactor.epoll.modify(self.io.as_fd(), &mut EpollEvent::new(flags, self.number))?;
-        self.source.armed.set(armed);
-        Ok(())
-    }
-
-    fn wait(&self, way: usize, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Some(at) = self.source.ways.get(way) {
+        if let (Some(at), Some(armed)) = (self.source.ways.get(way), armed.get_mut(way)) {
             let mut waiters = at.waiters.borrow_mut();
             if !waiters.iter().any(|w| w.will_wake(cx.waker())) {
                 waiters.push(cx.waker().clone());
             }
+            *armed = true;
         }
-        self.arm(way)
+        if armed != known {
+            let mut flags = EpollFlags::EPOLLONESHOT;
+            for (armed, way) in armed.into_iter().zip(WAYS) {
+                flags.set(way, armed);
+            }
+            if let Err(error) = self.reactor.epoll.modify(fd, &mut EpollEvent::new(flags, self.number)) {
+                return Poll::Ready(Err(error.into()));
+            }
+            self.source.armed.set(armed);
+        }
+        Poll::Pending
     }
 
-    fn poll(&self, way: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when there was something new since it was last asked.
+    fn poll(&self, fd: BorrowedFd<'_>, way: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(at) = self.source.ways.get(way) else { return Poll::Pending };
         match at.asked.get() {
             Some(ticks) if ticks != at.ticks.get() => {
@@ -266,56 +261,105 @@ impl<T: AsFd> Async<T> {
             Some(_) => {}
             None => at.asked.set(Some(at.ticks.get())),
         }
-        match self.wait(way, cx) {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        self.wait(fd, way, cx)
     }
 
-    async fn ready(&self, way: usize) -> io::Result<()> {
-        let ticks = self.source.ways.get(way).map(|w| w.ticks.get());
-        poll_fn(|cx| {
-            if self.source.ways.get(way).map(|w| w.ticks.get()) != ticks {
-                return Poll::Ready(Ok(()));
-            }
-            match self.wait(way, cx) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            }
-        })
-        .await
+    fn leave(&self, fd: BorrowedFd<'_>) {
+        // before it is closed: a copy of the descriptor elsewhere would keep it in epoll
+        let _ = self.reactor.epoll.delete(fd);
+        self.reactor.forget(self.number);
+    }
+}
+
+/// Waits until a way is ready again.
+pub struct Ready<'a> {
+    entry: &'a Entry,
+    fd: BorrowedFd<'a>,
+    way: usize,
+    ticks: u32,
+}
+
+impl Future for Ready<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.entry.ticks(self.way) != self.ticks {
+            return Poll::Ready(Ok(()));
+        }
+        self.entry.wait(self.fd, self.way, cx)
+    }
+}
+
+/// A socket, or something else with a descriptor, that can be waited for.
+pub struct Async<T: AsFd> {
+    io: T,
+    entry: Entry,
+}
+
+impl<T: AsFd> Async<T> {
+    /// Makes it non-blocking.
+    pub fn new(io: T) -> io::Result<Async<T>> {
+        set_nonblocking(io.as_fd())?;
+        Async::new_nonblocking(io)
+    }
+
+    /// Takes one that is non-blocking.
+    pub fn new_nonblocking(io: T) -> io::Result<Async<T>> {
+        let entry = Entry::new(io.as_fd())?;
+        Ok(Async { io, entry })
+    }
+
+    /// What it waits for.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    fn ready(&self, way: usize) -> Ready<'_> {
+        Ready { entry: &self.entry, fd: self.io.as_fd(), way, ticks: self.entry.ticks(way) }
     }
 
     /// Ready when there may be something to read since it was last asked.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(READ, cx)
+        self.entry.poll(self.io.as_fd(), READ, cx)
     }
 
     /// Ready when there may be room to write since it was last asked.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(WRITE, cx)
+        self.entry.poll(self.io.as_fd(), WRITE, cx)
     }
 
     /// Waits until there may be something to read.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.ready(READ).await
+    pub fn readable(&self) -> Ready<'_> {
+        self.ready(READ)
     }
 
     /// Waits until there may be room to write.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.ready(WRITE).await
+    pub fn writable(&self) -> Ready<'_> {
+        self.ready(WRITE)
     }
 
     /// Tries, and waits for something to read as long as there is nothing.
     pub async fn read_with<R>(&self, mut attempt: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        loop {
-            match attempt(&self.io) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.readable().await?,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                result => return result,
+        poll_fn(|cx| {
+            loop {
+                match attempt(&self.io) {
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    // epoll tells at once what has come meanwhile
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        return self.entry.wait(self.io.as_fd(), READ, cx).map(|waited| waited.and(Err(e)));
+                    }
+                    result => return Poll::Ready(result),
+                }
             }
-        }
+        })
+        .await
     }
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
 }
 
 impl Async<TcpListener> {
@@ -379,9 +423,7 @@ impl<T: AsFd> AsRawFd for Async<T> {
 
 impl<T: AsFd> Drop for Async<T> {
     fn drop(&mut self) {
-        // before it is closed: a copy of the descriptor elsewhere would keep it in epoll
-        let _ = self.reactor.epoll.delete(self.io.as_fd());
-        self.reactor.forget(self.number);
+        self.entry.leave(self.io.as_fd());
     }
 }
 

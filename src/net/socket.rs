@@ -3,6 +3,7 @@
 
 use super::limits::LISTEN_BACKLOG;
 use super::quoted::io_error;
+use crate::net::log;
 use crate::net::reactor::Async;
 use nix::errno::Errno;
 use nix::sys::socket::{

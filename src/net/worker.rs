@@ -6,7 +6,6 @@
 //! holds nothing of the loop's (`Rc` does not cross), and does its jobs in order.
 
 use super::process;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -69,7 +68,7 @@ struct Shared {
 }
 
 struct State {
-    jobs: VecDeque<(u64, Job)>,
+    jobs: Vec<(u64, Job, Arc<Bell>)>,
     /// Names the next job, so that one can be taken back.
     next: u64,
     busy: bool,
@@ -91,7 +90,7 @@ impl Worker {
 
     /// A worker whose thread ends after `idle` without work.
     pub fn with_idle(name: &'static str, limit: usize, stack_bytes: usize, idle: Duration) -> Worker {
-        let state = State { jobs: VecDeque::new(), next: 0, busy: false, thread: false, closed: false };
+        let state = State { jobs: Vec::new(), next: 0, busy: false, thread: false, closed: false };
         let (state, work) = (Mutex::new(state), Condvar::new());
         Worker { shared: Arc::new(Shared { name, limit, stack: stack_bytes, idle, state, work }) }
     }
@@ -101,20 +100,14 @@ impl Worker {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Pending<T>, Refused> {
-        let slot = Arc::new(Mutex::new(Slot { value: None, waker: None }));
-        let put = slot.clone();
-        let id = self.shared.push(Box::new(move |worker: &Shared| {
+        let value = Arc::new(Mutex::new(None));
+        let put = value.clone();
+        let ticket = self.shared.push(Box::new(move |worker: &Shared| {
             let value = job();
             lock(&worker.state).busy = false;
-            let mut slot = lock(&put);
-            slot.value = Some(value);
-            let waker = slot.waker.take();
-            drop(slot);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            *lock(&put) = Some(value);
         }))?;
-        Ok(Pending { slot, queue: self.shared.clone(), id })
+        Ok(Pending { value, ticket })
     }
 
     /// Whether its thread is there; for the statistics.
@@ -131,7 +124,7 @@ impl Drop for Worker {
 }
 
 impl Shared {
-    fn push(self: &Arc<Self>, job: Job) -> Result<u64, Refused> {
+    fn push(self: &Arc<Self>, job: Job) -> Result<Ticket, Refused> {
         let mut state = lock(&self.state);
         if state.jobs.len() + usize::from(state.busy) >= self.limit {
             return Err(Refused::Full { worker: self.name, limit: self.limit });
@@ -144,20 +137,26 @@ impl Shared {
         }
         let id = state.next;
         state.next += 1;
-        state.jobs.push_back((id, job));
+        let bell = Arc::new(Bell::default());
+        state.jobs.push((id, job, bell.clone()));
         drop(state);
         self.work.notify_one();
-        Ok(id)
+        Ok(Ticket { bell, queue: self.clone(), id })
     }
 
     /// The thread.
     fn work(&self) {
         let mut state = lock(&self.state);
         loop {
-            if let Some((_, job)) = state.jobs.pop_front() {
+            if !state.jobs.is_empty() {
+                let (_, job, bell) = state.jobs.remove(0);
                 state.busy = true;
                 drop(state);
                 job(self);
+                let waker = lock(&bell).take();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
                 state = lock(&self.state);
                 continue;
             }
@@ -173,44 +172,42 @@ impl Shared {
         }
         // Still under the lock under which the queue was seen empty: a job that comes next sees no
         // thread and starts one.
-        state.jobs = VecDeque::new();
+        state.jobs = Vec::new();
         state.thread = false;
     }
 }
 
-struct Slot<T> {
-    value: Option<T>,
-    waker: Option<Waker>,
+/// Who waits for a job.
+type Bell = Mutex<Option<Waker>>;
+
+/// A place in the queue, for whoever waits there.
+struct Ticket {
+    bell: Arc<Bell>,
+    queue: Arc<Shared>,
+    id: u64,
 }
 
 /// A job's result to come. Dropping it takes the job back if it has not begun; if it has, the result
 /// is thrown away.
 pub struct Pending<T> {
-    slot: Arc<Mutex<Slot<T>>>,
-    queue: Arc<Shared>,
-    id: u64,
+    value: Arc<Mutex<Option<T>>>,
+    ticket: Ticket,
 }
 
 impl<T> Future for Pending<T> {
     type Output = T;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let mut slot = lock(&self.slot);
-        if let Some(value) = slot.value.take() {
-            return Poll::Ready(value);
-        }
-        match &mut slot.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
+        // who waits is known before he looks: what is put there later wakes him
+        *lock(&self.ticket.bell) = Some(cx.waker().clone());
+        lock(&self.value).take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-impl<T> Drop for Pending<T> {
+impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = lock(&self.queue.state);
-        let at = state.jobs.iter().position(|(id, _)| *id == self.id);
-        let job = at.and_then(|at| state.jobs.remove(at));
+        let at = state.jobs.iter().position(|(id, ..)| *id == self.id);
+        let job = at.map(|at| state.jobs.remove(at));
         drop(state);
         drop(job); // outside the lock: what it owns may do anything when it goes
     }

@@ -10,6 +10,7 @@ use crate::media::nal::NalCodec;
 use crate::media::parameter_sets::ParameterSets;
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::worker::Worker;
 use crate::stream::{Clip, Cut, Hall, Join, KEY_AGE, Keep, Peer, Reader, Stream, Track, Wish, backoff, bump};

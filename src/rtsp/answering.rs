@@ -40,7 +40,11 @@ pub enum Challenge {
 /// them by preference (Hikvision MD5 before SHA-256), else Basic. An error is what was offered.
 pub fn choose<'a>(headers: impl Iterator<Item = &'a str>) -> Result<Challenge, String> {
     let (mut basic, mut unknown) = (false, String::new());
-    for (scheme, text) in headers.flat_map(split).take(CHALLENGES) {
+    let mut challenges = Vec::new();
+    for header in headers {
+        challenges.append(&mut split(header));
+    }
+    for (scheme, text) in challenges.into_iter().take(CHALLENGES) {
         if scheme.eq_ignore_ascii_case("basic") {
             basic = true;
             continue;

@@ -11,6 +11,7 @@ use super::transport::Pair;
 use super::udp::{Packets, Udp};
 use crate::media::{Codec, Kind};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::stream::{Close, Join, Peer, Reader, Shown, Step, Viewer, bump};
 use nix::sys::socket::SockaddrStorage;

@@ -7,7 +7,9 @@ use super::dialogue::{Carrier, Dialogue, DialogueError, Plan, Step, Track};
 use super::intake::{Intake, Route};
 use super::message::{Item, ParseError, Parser, Rules, frame_head};
 use super::transport::{Lower, Pair};
-use super::upgrade::{self, Opened, Pipe, UpgradeError};
+#[cfg(feature = "tunnel")]
+use super::upgrade::{self, Opened};
+use super::upgrade::{Pipe, UpgradeError};
 use super::url::Url;
 use crate::media::Time;
 use crate::media::rtptime::SenderClock;
@@ -52,9 +54,13 @@ pub const UNSENT: usize = 32 << 10;
 /// What we are called in reports.
 const NAME: &str = "streamd";
 
-/// Why a session does not begin or go on.
+/// Why a session does not begin or go on. Thin, because it is handed on at every step.
 #[derive(Debug)]
-pub enum ClientError {
+pub struct ClientError(Box<Cause>);
+
+/// The same, for whoever wants to know.
+#[derive(Debug)]
+pub enum Cause {
     /// The name has no address.
     Name(String),
     /// There is no connection, or none any more.
@@ -75,48 +81,54 @@ pub enum ClientError {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientError::Name(why) => write!(f, "the name is not known: {why}"),
-            ClientError::Io(e) => e.fmt(f),
-            ClientError::Connect => write!(f, "no connection within {} s", CONNECT.as_secs()),
-            ClientError::Upgrade(e) => e.fmt(f),
-            ClientError::Frame(e) => e.fmt(f),
-            ClientError::Parse(e) => e.fmt(f),
-            ClientError::Dialogue(e) => e.fmt(f),
-            ClientError::Changed => f.write_str("the camera offers other media than before"),
+        match &*self.0 {
+            Cause::Name(why) => write!(f, "the name is not known: {why}"),
+            Cause::Io(e) => e.fmt(f),
+            Cause::Connect => write!(f, "no connection within {} s", CONNECT.as_secs()),
+            Cause::Upgrade(e) => e.fmt(f),
+            Cause::Frame(e) => e.fmt(f),
+            Cause::Parse(e) => e.fmt(f),
+            Cause::Dialogue(e) => e.fmt(f),
+            Cause::Changed => f.write_str("the camera offers other media than before"),
         }
     }
 }
 
 impl std::error::Error for ClientError {}
 
+impl From<Cause> for ClientError {
+    fn from(cause: Cause) -> ClientError {
+        ClientError(Box::new(cause))
+    }
+}
+
 impl From<io::Error> for ClientError {
     fn from(e: io::Error) -> ClientError {
-        ClientError::Io(e)
+        Cause::Io(e).into()
     }
 }
 
 impl From<DialogueError> for ClientError {
     fn from(e: DialogueError) -> ClientError {
-        ClientError::Dialogue(e)
+        Cause::Dialogue(e).into()
     }
 }
 
 impl From<UpgradeError> for ClientError {
     fn from(e: UpgradeError) -> ClientError {
-        ClientError::Upgrade(e)
+        Cause::Upgrade(e).into()
     }
 }
 
 impl From<FrameError> for ClientError {
     fn from(e: FrameError) -> ClientError {
-        ClientError::Frame(e)
+        Cause::Frame(e).into()
     }
 }
 
 impl From<ParseError> for ClientError {
     fn from(e: ParseError) -> ClientError {
-        ClientError::Parse(e)
+        Cause::Parse(e).into()
     }
 }
 
@@ -298,7 +310,7 @@ impl Session {
         loop {
             match self.next(&mut nothing).await? {
                 Step::Playing => return Ok(()),
-                Step::Dial => return Err(ClientError::Changed),
+                Step::Dial => return Err(Cause::Changed.into()),
                 _ => {}
             }
         }
@@ -314,7 +326,7 @@ impl Session {
                     self.dial().await?;
                     self.prepare().await?;
                     let same = self.tracks().iter().map(|t| t.codec.id).eq(before);
-                    return if same { Ok(()) } else { Err(ClientError::Changed) };
+                    return if same { Ok(()) } else { Err(Cause::Changed.into()) };
                 }
                 Step::Report => self.report(feed),
                 _ => {}
@@ -330,18 +342,8 @@ impl Session {
     /// Moves bytes until there is something to decide. May be dropped at any time and called again.
     async fn next(&mut self, feed: &mut Feed) -> Result<Step, ClientError> {
         loop {
-            self.wire.flush()?;
-            let now = clock::now();
             let mut moved = 0;
-            if let Some(step) = self.wire.read(now, feed, &mut self.dialogue, &mut moved)? {
-                return Ok(step);
-            }
-            self.wire.datagrams(now, feed, &mut self.dialogue, &mut moved)?;
-            for intake in &mut feed.intakes {
-                intake.tick(now);
-            }
-            self.ask_keys(now, feed);
-            let step = self.dialogue.tick(now, &mut self.wire.out)?;
+            let step = self.turn(feed, &mut moved)?;
             if step != Step::Wait {
                 return Ok(step);
             }
@@ -353,6 +355,21 @@ impl Session {
                 self.wait(feed).await;
             }
         }
+    }
+
+    /// Moves the bytes that there are; `moved` says how many came.
+    fn turn(&mut self, feed: &mut Feed, moved: &mut usize) -> Result<Step, ClientError> {
+        self.wire.flush()?;
+        let now = clock::now();
+        if let Some(step) = self.wire.read(now, feed, &mut self.dialogue, moved)? {
+            return Ok(step);
+        }
+        self.wire.datagrams(now, feed, &mut self.dialogue, moved)?;
+        for intake in &mut feed.intakes {
+            intake.tick(now);
+        }
+        self.ask_keys(now, feed);
+        Ok(self.dialogue.tick(now, &mut self.wire.out)?)
     }
 
     /// Waits for bytes, room or the next deadline.
@@ -617,7 +634,7 @@ impl Ports {
 async fn dial(host: &str, port: u16) -> Result<(Async<TcpStream>, SocketAddr), ClientError> {
     let addresses = resolve(host, port).await?;
     let connect = async {
-        let mut last = ClientError::Name("no address".to_string());
+        let mut last = ClientError::from(Cause::Name("no address".to_string()));
         for address in addresses.into_iter().take(ADDRESSES) {
             match Async::<TcpStream>::connect(address).await {
                 Ok(socket) => return Ok((socket, address)),
@@ -632,6 +649,7 @@ async fn dial(host: &str, port: u16) -> Result<(Async<TcpStream>, SocketAddr), C
 }
 
 /// A connection that has become a WebSocket, and what came by it already.
+#[cfg(feature = "tunnel")]
 async fn open_web(place: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
     let mut challenge = None;
     loop {
@@ -645,14 +663,19 @@ async fn open_web(place: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Ve
     }
 }
 
+#[cfg(not(feature = "tunnel"))]
+async fn open_web(_: &Url) -> Result<(Async<TcpStream>, SocketAddr, Pipe, Vec<u8>), ClientError> {
+    Err(UpgradeError.into())
+}
+
 async fn late<T>() -> Result<T, ClientError> {
     Timer::after(CONNECT).await;
-    Err(ClientError::Connect)
+    Err(Cause::Connect.into())
 }
 
 /// The addresses of a host.
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
     let found = names::look_up(host, &Settings::of_system(), random::bytes()).await;
-    let found = found.map_err(|e| ClientError::Name(e.to_string()))?;
+    let found = found.map_err(|e| Cause::Name(e.to_string()))?;
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }

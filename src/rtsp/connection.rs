@@ -15,6 +15,7 @@ use crate::media::Time;
 use crate::net::clock;
 use crate::net::limits::rtsp as limits;
 use crate::net::limits::{YIELD_BYTES, YIELD_MESSAGES};
+use crate::net::log;
 use crate::net::rtcp::{Compound, Packet};
 use futures_lite::future::yield_now;
 use std::future::poll_fn;

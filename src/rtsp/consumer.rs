@@ -5,7 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use super::backchannel::Back;
-use super::filter::Filter;
+use super::filter::{Filter, any_rate};
 use super::flow::Flow;
 use super::flows::{Flows, Group};
 use super::message::frame_head;
@@ -79,12 +79,12 @@ impl Out {
 
     /// Whether it does.
     pub fn is_web(&self) -> bool {
-        self.web.is_some()
+        cfg!(feature = "tunnel") && self.web.is_some()
     }
 
     /// Makes a message of what is not one yet.
     fn seal(&mut self) {
-        if let Some(from) = self.web {
+        if let Some(from) = self.web.filter(|_| self.is_web()) {
             websocket::seal(&mut self.bytes, from, None);
             self.web = Some(self.bytes.len());
         }
@@ -186,11 +186,13 @@ pub enum Pumped {
 /// Wishes for what can travel in RTP; linear samples of the wrong order are turned.
 pub fn sendable(filter: &mut Filter) {
     for wish in filter.wishes.iter_mut().filter(|w| w.codecs.is_empty()) {
-        let can = CodecId::ALL.iter().filter(|id| id.kind() == wish.kind && Packetizer::takes(**id));
-        let mut ids: Vec<CodecId> = can.copied().collect();
-        // what there is to be converted to, if something must be
-        ids.sort_by_key(|id| *id != CodecId::L16);
-        wish.codecs = ids.iter().map(|&id| Codec { rate: 0, channels: 0, ..Codec::new(id) }).collect();
+        for &id in CodecId::ALL {
+            if id.kind() == wish.kind && Packetizer::takes(id) {
+                // what there is to be converted to, if something must be, is the first
+                let at = if id == CodecId::L16 { 0 } else { wish.codecs.len() };
+                wish.codecs.insert(at, any_rate(id));
+            }
+        }
     }
 }
 

@@ -80,8 +80,6 @@ impl Filter {
         if filter.wishes.is_empty() {
             filter.wishes = vec![Wish::any(Kind::Video), Wish::any(Kind::Audio)];
         }
-        // As the predecessor's: pictures first, whatever the order in the URL. The sort is stable.
-        filter.wishes.sort_by_key(|w| w.kind);
         Ok(filter)
     }
 
@@ -132,7 +130,9 @@ impl Filter {
         if self.wishes.len() >= WISHES {
             return Err(FilterError::TooMany);
         }
-        self.wishes.push(wish);
+        // As the predecessor's: pictures first, whatever the order in the URL.
+        let at = self.wishes.partition_point(|known| known.kind <= wish.kind);
+        self.wishes.insert(at, wish);
         Ok(())
     }
 }
@@ -141,7 +141,8 @@ fn wish_of(kind: Kind, ids: &[CodecId]) -> Wish {
     Wish { codecs: ids.iter().map(|&id| any_rate(id)).collect(), ..Wish::any(kind) }
 }
 
-fn any_rate(id: CodecId) -> Codec {
+/// A codec of any rate.
+pub fn any_rate(id: CodecId) -> Codec {
     Codec { rate: 0, channels: 0, ..Codec::new(id) }
 }
 

@@ -7,6 +7,7 @@
 
 use super::message::frame_head;
 use crate::media::{Codec, CodecId, Kind, Time};
+use crate::net::log;
 use crate::net::rtp::pay::{Packetizer, PayError, Piece, Source, clock_rate};
 use crate::net::sdp::format::payload_type;
 use crate::net::websocket::{Head, Opcode};

@@ -78,7 +78,8 @@ impl Patience {
 
     fn next(&self) -> Option<Time> {
         let (waiting, sounds) = (self.waiting.borrow(), self.sounds.borrow());
-        waiting.iter().map(|w| w.0).chain(sounds.iter().map(|s| s.0)).min()
+        let (waiting, sounds) = (waiting.iter().map(|w| w.0).min(), sounds.iter().map(|s| s.0).min());
+        waiting.into_iter().chain(sounds).min()
     }
 
     /// Runs the timer; for ever.
@@ -97,16 +98,25 @@ impl Patience {
                 Timer::after(wait).await;
             }
             let now = clock::now();
-            let due: Vec<(Time, Waker)> = self.waiting.borrow_mut().extract_if(.., |w| w.0 <= now).collect();
-            for (_, waker) in due {
-                waker.wake();
-            }
-            let due: Vec<_> = self.sounds.borrow_mut().extract_if(.., |s| s.0 <= now).collect();
-            for (_, seq, track) in due {
-                if let Some(track) = track.upgrade() {
-                    track.ripen(seq);
+            // out of their place meanwhile: who is woken may begin to wait anew
+            let mut waiting = self.waiting.take();
+            waiting.retain(|(at, waker)| {
+                let due = *at <= now;
+                if due {
+                    waker.wake_by_ref();
                 }
-            }
+                !due
+            });
+            self.waiting.borrow_mut().append(&mut waiting);
+            let mut sounds = self.sounds.take();
+            sounds.retain(|(at, seq, track)| {
+                let due = *at <= now;
+                if let Some(track) = track.upgrade().filter(|_| due) {
+                    track.ripen(*seq);
+                }
+                !due
+            });
+            self.sounds.borrow_mut().append(&mut sounds);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::connection;
 use super::line::Line;
 use super::server::Server;
 use crate::net::limits::{ACCEPT_PAUSE, YIELD_MESSAGES};
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::socket::{Listener, Peer, Socket};
 use async_task::Task;

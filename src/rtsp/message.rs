@@ -326,11 +326,12 @@ impl Parser {
                 }
                 let bytes = self.rest().get(..body).unwrap_or(&[]).to_vec();
                 self.consume(body);
-                return Ok(self.head.take().map(|(item, _)| match item {
-                    Item::Request(request) => Item::Request(Request { body: bytes, ..request }),
-                    Item::Response(response) => Item::Response(Response { body: bytes, ..response }),
-                    frame @ Item::Frame { .. } => frame,
-                }));
+                match &mut self.head {
+                    Some((Item::Request(request), _)) => request.body = bytes,
+                    Some((Item::Response(response), _)) => response.body = bytes,
+                    _ => {}
+                }
+                return Ok(self.head.take().map(|(item, _)| item));
             }
             // Line ends between messages, and before frames, are nothing.
             let blank = self.rest().iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
@@ -348,10 +349,9 @@ impl Parser {
                 }
                 Front::Message(len) => {
                     let text = String::from_utf8_lossy(self.rest().get(..len).unwrap_or(&[])).into_owned();
-                    let head = parse_head(&text, &self.rules)?;
+                    self.head = Some(parse_head(&text, &self.rules)?);
                     self.garbage = 0;
                     self.consume(len);
-                    self.head = Some(head);
                 }
                 Front::Garbage => {
                     if !self.rules.resync {
@@ -553,6 +553,12 @@ pub const fn reason(status: u16) -> &'static str {
 pub struct Reply {
     /// The status.
     pub status: u16,
+    /// Apart, because replies are handed from one to another often and seldom looked into.
+    rest: Box<Rest>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rest {
     cseq: Option<String>,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -561,38 +567,38 @@ pub struct Reply {
 impl Reply {
     /// An answer to `request`, with its sequence number.
     pub fn to(request: &Request, status: u16) -> Reply {
-        let cseq = request.headers.cseq().map(str::to_string);
-        Reply { status, cseq, headers: Vec::new(), body: Vec::new() }
+        let mut reply = Reply::to_nothing(status);
+        reply.rest.cseq = request.headers.cseq().map(str::to_string);
+        reply
     }
 
     /// An answer to something that was no request.
     pub fn to_nothing(status: u16) -> Reply {
-        Reply { status, cseq: None, headers: Vec::new(), body: Vec::new() }
+        Reply { status, rest: Box::default() }
     }
 
     /// Adds a header.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
-        self.headers.push((name, value.into()));
+        self.rest.headers.push((name, value.into()));
         self
     }
 
     /// Adds a body with its type.
     pub fn body(mut self, kind: &str, body: Vec<u8>) -> Reply {
-        self.headers.push(("Content-Type", kind.to_string()));
-        self.body = body;
-        self
+        self.rest.body = body;
+        self.header("Content-Type", kind)
     }
 
     /// The first header of that name that was added.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+        self.rest.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
     /// Appends the answer as it goes on the wire.
     pub fn emit(&self, out: &mut Vec<u8>) {
         let mut text = String::new();
         let _ = fmt::write(&mut text, format_args!("RTSP/1.0 {} {}\r\n", self.status, reason(self.status)));
-        finish(text, self.cseq.as_deref(), &self.headers, &self.body, out);
+        finish(text, self.rest.cseq.as_deref(), &self.rest.headers, &self.rest.body, out);
     }
 }
 

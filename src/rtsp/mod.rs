@@ -26,12 +26,20 @@ mod senders;
 pub mod server;
 pub mod session;
 mod sessions;
+#[cfg(not(feature = "tunnel"))]
+mod shut;
 pub mod transport;
+#[cfg(feature = "tunnel")]
 mod tunnel;
 pub mod udp;
+#[cfg(feature = "tunnel")]
 mod upgrade;
 pub mod url;
+#[cfg(feature = "tunnel")]
 mod websocket;
+
+#[cfg(not(feature = "tunnel"))]
+use shut::{tunnel, upgrade, websocket};
 
 pub use message::{Headers, Item, Method, ParseError, Parser, Reply, Request, Response};
 pub use url::Url;

@@ -4,13 +4,14 @@
 //! cameras have only one and some (Dahua's doorbells) lose their call button to whoever holds it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::client::{ClientError, Feed, House, Session, UNSENT};
+use super::client::{Cause, ClientError, Feed, House, Session, UNSENT};
 use super::dialogue::{Carrier, Plan, Role, SILENCE, fits, speaks};
 use super::intake::Intake;
 use super::message::frame_head;
 use super::url::Url;
 use crate::media::{Codec, Kind, Media, Time};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::rtp::pay::{DEFAULT_PACKET_SIZE, Packetizer, assemble};
 use crate::stream::{
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 /// The scheme of a camera behind a WebSocket.
 const WEB: &str = "rtsp+ws";
+/// What is told where there are none.
+const SHUT: &str = "RTSP inside a WebSocket is not in this streamd; it comes with the feature `tunnel`";
 /// The longest `#timeout=`, in seconds.
 const TIMEOUT_MAX: u64 = 3600;
 /// A speaker's connection is closed after this much silence.
@@ -117,6 +120,11 @@ fn plan(spec: &SourceSpec) -> Result<Plan, SourceError> {
 /// Where a WebSocket is that carries the source: its own address, or the one that stands behind
 /// `#transport=`, with the source's user if it has none.
 fn web(spec: &SourceSpec) -> Result<Option<Rc<Url>>, SourceError> {
+    if cfg!(not(feature = "tunnel")) {
+        let asked = spec.scheme().eq_ignore_ascii_case(WEB)
+            || spec.param("transport").is_some_and(|t| t.contains("://"));
+        return if asked { Err(SourceError::Refused(SHUT.into())) } else { Ok(None) };
+    }
     let wrong = || SourceError::Text("expected ws://host:port/path behind #transport=".to_string());
     if spec.scheme().eq_ignore_ascii_case(WEB) {
         return Ok(Url::parse(spec.url()).map(Rc::new));
@@ -204,10 +212,10 @@ async fn watch(session: &mut Session, link: &Link) -> ClientError {
     loop {
         let mut intakes = Vec::new();
         for (at, track) in session.tracks().iter().enumerate() {
-            let Some(inlet) = link.inlet(at) else { return ClientError::Changed };
+            let Some(inlet) = link.inlet(at) else { return Cause::Changed.into() };
             match Intake::new(inlet, &track.media, &track.format, Session::route(track)) {
                 Ok(intake) => intakes.push(intake),
-                Err(_) => return ClientError::Changed,
+                Err(_) => return Cause::Changed.into(),
             }
         }
         let mut feed = Feed::new(intakes);
@@ -355,6 +363,7 @@ mod tests {
     }
 
     /// A camera behind a WebSocket: by an address of its own, or as the predecessor writes it.
+    #[cfg(feature = "tunnel")]
     #[test]
     fn addresses_of_websockets() {
         let both = |text: &str| {
@@ -376,6 +385,16 @@ mod tests {
         );
     }
 
+    #[cfg(not(feature = "tunnel"))]
+    #[test]
+    fn a_websocket_is_refused_with_the_feature_that_would_bring_it() {
+        for source in ["rtsp+ws://h/", "rtsp://h/#transport=ws://h/x", "rtsp://h/#transport=wss://h/x"] {
+            let refused = web(&SourceSpec::parse(source).unwrap());
+            assert!(matches!(refused, Err(SourceError::Refused(t)) if t.contains("`tunnel`")), "{source}");
+        }
+    }
+
+    #[cfg(feature = "tunnel")]
     #[test]
     fn what_cannot_be_is_said_in_a_sentence() {
         for bad in [

@@ -14,6 +14,7 @@ use crate::media::Time;
 use crate::net::auth::{Attempt, Verdict};
 use crate::net::clock;
 use crate::net::limits::rtsp as limits;
+use crate::net::log;
 use crate::net::random;
 use crate::net::sdp::Description;
 use crate::net::users::{Door, Role, User};

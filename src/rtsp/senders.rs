@@ -12,6 +12,7 @@ use super::transport::Pair;
 use super::udp::Udp;
 use crate::media::Time;
 use crate::net::clock;
+use crate::net::log;
 use crate::net::rtcp::{Compound, Packet};
 use crate::stream::Executor;
 use async_task::Task;

@@ -12,6 +12,7 @@ use crate::motion::Bus;
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::clock;
 use crate::net::limits::rtsp as limits;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::socket::{Peer, Socket};
 use crate::stream::{Executor, Hall, Stream};

@@ -10,6 +10,7 @@ use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, Direction, Kind, Media, Time};
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
+use crate::net::log;
 use crate::net::quoted::Quoted;
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;

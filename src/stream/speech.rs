@@ -8,6 +8,7 @@ use super::speaker::{Talk, Voice};
 use super::stream::{AttachError, Stream};
 use super::transcode::Pipe;
 use crate::media::{Codec, Time};
+use crate::net::log;
 use crate::net::reactor::Timer;
 use async_task::Task;
 use std::cell::{Cell, RefCell};

@@ -11,6 +11,7 @@ use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, CodecId, Kind, Media};
 use crate::net::clock;
 use crate::net::lists::drop_where;
+use crate::net::log;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -573,7 +574,8 @@ impl Search {
                 wanted.push_str(":ANY");
             }
         }
-        let sources: Vec<Rc<Source>> = self.places.into_iter().map(|p| p.source).collect();
+        // while they are kept: a source that was dialled for this offers nothing afterwards
+        let sources: Vec<Rc<Source>> = self.places.iter().map(|p| p.source.clone()).collect();
         AttachError::Codecs { offered: offered(&sources), wanted }
     }
 }

@@ -6,6 +6,7 @@ use super::ring::{Meta, Ring, TooBig};
 use super::viewer::Close;
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::lists::drop_where;
+use crate::net::log;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
 use std::task::Waker;

@@ -8,6 +8,7 @@ use super::track::{Inlet, Track};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::convert::{Convert, ConvertError};
 use crate::media::{Codec, Kind, Time};
+use crate::net::log;
 use crate::net::worker::Worker;
 use std::rc::Rc;
 use std::time::Duration;

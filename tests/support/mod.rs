@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod clock;
+pub mod neighbour;
 pub mod rtsp;
 pub mod unshare;
 
@@ -357,13 +358,18 @@ pub fn restart_script(it: &Streamd) -> String {
 /// Runs a test again by itself, in namespaces of its own (`unshare`'s words) that a script prepares;
 /// true inside.
 pub fn alone(test: &str, namespaces: &str, script: &str) -> bool {
+    long_alone(test, namespaces, script, 240)
+}
+
+/// The same for one that takes its time: so many seconds at most.
+pub fn long_alone(test: &str, namespaces: &str, script: &str, seconds: u32) -> bool {
     if std::env::var_os("ALONE").is_some() {
         return true;
     }
     let script = format!("{script} && exec \"$0\" --exact \"$1\" --nocapture");
     let me = std::env::current_exe().unwrap();
     let mut command = Command::new("timeout");
-    command.arg("240");
+    command.arg(seconds.to_string());
     unshare::begin(&mut command, namespaces, &script);
     command.arg(me).arg(test);
     let out = command.env("ALONE", "1").output().unwrap();

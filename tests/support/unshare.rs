@@ -14,10 +14,14 @@ pub fn begin(command: &mut Command, namespaces: &str, script: &str) {
     }
     // the root is a folder of another system and no mount of its own (chroot): it is made one, after the
     // mount that it is in was made the namespace's own, so that the others see nothing of it
+    // and processes of its own are shown only there
+    let (words, shown) = (namespaces.split(' '), namespaces.contains("--mount-proc"));
+    let words = words.filter(|word| *word != "--mount-proc");
+    let proc = if shown { "mount -t proc proc /proc && " } else { "" };
     let root = "perl -e 'chdir \"/\"; chroot \"/mnt\"; chdir \"..\" for 1 .. 99; chroot \".\"; \
                 exec qw(mount --make-rprivate /)' && \
                 mount --rbind / /mnt && exec chroot /mnt sh -c \"$0\" \"$@\"";
     let here = std::env::current_dir().unwrap();
-    command.args(["--propagation", "unchanged"]).args(namespaces.split(' '));
-    command.args(["sh", "-c", root]).arg(format!("cd '{}' && {script}", here.display()));
+    command.args(["--propagation", "unchanged"]).args(words);
+    command.args(["sh", "-c", root]).arg(format!("{proc}cd '{}' && {script}", here.display()));
 }

@@ -1,6 +1,6 @@
 //! `/api/config` and `/api/setup`: the configuration read, replaced and changed; the first admin.
 
-use super::Routes;
+use super::{ADMIN, Row, later, now};
 use crate::app::config::replace::{self, Rejected, approve};
 use crate::app::config::sources::{World, load, read_text};
 use crate::app::config::text::Text;
@@ -10,35 +10,41 @@ use crate::app::config::yaml_read::parse;
 use crate::app::program::Program;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json;
-use crate::net::users::Role;
+use crate::net::log;
 use crate::stream::Local;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 /// A configuration that is posted may have this many bytes.
-const CONFIG: usize = 256 * 1024;
+pub const LONGEST: usize = 256 * 1024;
 
-pub fn routes(routes: &Routes) {
-    let admin = Access::Role(Role::Admin);
-    routes.on(Method::Get, "/api/config", admin, get);
-    routes.add(Method::Post, "/api/config", admin, Some(CONFIG), post);
-    routes.add(Method::Patch, "/api/config", admin, Some(CONFIG), patch);
-    routes.on(Method::Post, "/api/reload", admin, |program, _| async move {
-        match program.reload() {
-            Ok(()) => Response::text("OK"),
-            Err(sentence) => Response::error(400, &sentence),
-        }
-    });
-    routes.on(Method::Post, "/api/setup", Access::Setup, setup);
-}
+pub const ROUTES: &[Row] = &[
+    now(Method::Get, "/api/config", ADMIN, get),
+    now(Method::Post, "/api/reload", ADMIN, |program, _| match program.reload() {
+        Ok(()) => Response::text("OK"),
+        Err(sentence) => Response::error(400, &sentence),
+    }),
+    later(Method::Post, "/api/setup", Access::Setup, setup),
+];
+
+/// Those that take a whole configuration.
+pub const LONG: &[Row] =
+    &[later(Method::Post, "/api/config", ADMIN, post), later(Method::Patch, "/api/config", ADMIN, patch)];
 
 fn target(program: &Program) -> Option<PathBuf> {
     program.loaded().target.clone()
 }
 
-fn rejected(why: Rejected) -> Response {
-    let (status, sentence) = refused(&why);
-    Response::error(status, &sentence)
+/// The file that is written back, if there is one.
+fn file(program: &Program) -> Result<PathBuf, Response> {
+    let none = || Response::error(410, "streamd was started without a configuration file");
+    target(program).ok_or_else(none)
+}
+
+/// What was posted, as text.
+fn posted(request: &Request, what: &str) -> Result<String, Response> {
+    let text = std::str::from_utf8(&request.body).map(str::to_owned);
+    text.map_err(|_| Response::error(400, &format!("the {what} has to be UTF-8 text")))
 }
 
 /// Runs it with what the configuration may speak of.
@@ -90,13 +96,11 @@ pub fn change(program: &Rc<Program>, edits: Vec<Edit>) -> Local<Result<(), Respo
     let Some(path) = target(program) else { return Box::pin(std::future::ready(Ok(()))) };
     let arguments = program.arguments().to_vec();
     let job = move |world: &World<'_>| {
-        let paths: Vec<(Vec<&str>, Option<New>)> = edits
-            .iter()
-            .map(|(path, new)| (path.iter().map(String::as_str).collect(), new.clone()))
-            .collect();
+        let keys: Vec<Vec<&str>> =
+            edits.iter().map(|(keys, _)| keys.iter().map(String::as_str).collect()).collect();
         let edits: Vec<(&[&str], Option<New>)> =
-            paths.iter().map(|(p, n)| (p.as_slice(), n.clone())).collect();
-        write::change::<Rejected>(&path, &|name| world.lookup(name), &edits, &mut |before, after| {
+            keys.iter().zip(&edits).map(|(keys, (_, new))| (keys.as_slice(), new.clone())).collect();
+        write::change(&path, &|name| world.lookup(name), &edits, &mut |before, after| {
             approve(&arguments, world, before, after, false).map(|_| ())
         })
         .map(|_| ())
@@ -104,70 +108,72 @@ pub fn change(program: &Rc<Program>, edits: Vec<Edit>) -> Local<Result<(), Respo
     written(program.clone(), Box::new(job))
 }
 
-async fn get(program: Rc<Program>, _: Request) -> Response {
-    let Some(path) = target(&program) else {
-        return Response::error(410, "streamd was started without a configuration file");
-    };
-    match read_text(&path) {
-        Ok(text) => {
-            let shown =
-                with_world(program.modules(), |world| replace::mask(&text, &|name| world.lookup(name)));
-            Response::bytes("application/yaml", shown.into_bytes()).header("Cache-Control", "no-store")
+/// What is done once a change stands in the file, and what is answered.
+pub type Done = Box<dyn FnOnce(&Rc<Program>) -> Response>;
+
+/// Answers when a change has been made, or has been refused.
+pub fn when(program: &Rc<Program>, change: Local<Result<(), Response>>, done: Done) -> Local<Response> {
+    let program = program.clone();
+    Box::pin(async move {
+        match change.await {
+            Ok(()) => done(&program),
+            Err(refusal) => refusal,
         }
-        Err(e) => Response::error(404, &format!("{}: {e}", path.display())),
+    })
+}
+
+fn ok(_: &Rc<Program>) -> Response {
+    Response::text("OK")
+}
+
+fn get(program: &Rc<Program>, _: &Request) -> Response {
+    let shown = file(program).and_then(|path| match read_text(&path) {
+        Ok(text) => {
+            Ok(with_world(program.modules(), |world| replace::mask(&text, &|name| world.lookup(name))))
+        }
+        Err(e) => Err(Response::error(404, &format!("{}: {e}", path.display()))),
+    });
+    match shown {
+        Ok(text) => {
+            Response::bytes("application/yaml", text.into_bytes()).header("Cache-Control", "no-store")
+        }
+        Err(refusal) => refusal,
     }
 }
 
-async fn post(program: Rc<Program>, request: Request) -> Response {
-    let Some(path) = target(&program) else {
-        return Response::error(410, "streamd was started without a configuration file");
-    };
-    let Ok(posted) = String::from_utf8(request.body) else {
-        return Response::error(400, "the configuration has to be UTF-8 text");
-    };
+fn post(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let path = file(program)?;
+    let posted = posted(request, "configuration")?;
     let old = read_text(&path).unwrap_or_default();
-    let arguments = program.arguments().to_vec();
     let checked = with_world(program.modules(), |world| -> Result<String, Rejected> {
         let text = replace::unmask(&posted, &old, &|name| world.lookup(name))?;
-        let loaded = approve(&arguments, world, &old, &text, true)?;
+        let loaded = approve(program.arguments(), world, &old, &text, true)?;
         let wrong = program.wrong_sources(&loaded.config);
         if !wrong.is_empty() {
             return Err(Rejected::Sources(loaded.secrets.mask(&wrong.join("\n")).into_owned()));
         }
         Ok(text)
     });
-    let text = match checked {
-        Ok(text) => text,
-        Err(why) => return rejected(why),
-    };
+    let text = checked.map_err(|why| {
+        let (status, sentence) = refused(&why);
+        Response::error(status, &sentence)
+    })?;
     let job = move |_: &World<'_>| write::replace_file(&path, &text).map_err(Rejected::from);
-    match written(program, Box::new(job)).await {
-        Ok(()) => Response::text("OK"),
-        Err(refusal) => refusal,
-    }
+    Ok(when(program, written(program.clone(), Box::new(job)), Box::new(ok)))
 }
 
 /// Merges a document into the file: maps key by key, everything else whole; null removes a key.
-async fn patch(program: Rc<Program>, request: Request) -> Response {
-    if target(&program).is_none() {
-        return Response::error(410, "streamd was started without a configuration file");
-    }
-    let Ok(posted) = String::from_utf8(request.body) else {
-        return Response::error(400, "the change has to be UTF-8 text");
-    };
-    let document = match parse(&Text::plain(&Rc::from("change"), posted)) {
-        Ok(document) => document,
-        Err(e) => return Response::error(400, &e.to_string()),
-    };
+fn patch(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    file(program)?;
+    let posted = posted(request, "change")?;
+    let document =
+        parse(&Text::plain(&Rc::from("change"), posted)).map_err(|e| Response::error(400, &e.to_string()))?;
     let mut edits = Vec::new();
     collect(&document.root, &mut Vec::new(), &mut edits);
     if edits.is_empty() {
-        return Response::error(400, "expected a map of keys to change");
+        return Err(Response::error(400, "expected a map of keys to change"));
     }
-    match change(&program, edits).await {
-        Ok(()) => Response::text("OK"),
-        Err(refusal) => refusal,
-    }
+    Ok(when(program, change(program, edits), Box::new(ok)))
 }
 
 fn collect(node: &Node, path: &mut Vec<String>, edits: &mut Vec<Edit>) {
@@ -195,59 +201,45 @@ fn as_new(node: &Node) -> New {
     }
 }
 
-/// The first admin's password, or a new one. The body is `{"password":"…"}` or a form.
-async fn setup(program: Rc<Program>, request: Request) -> Response {
-    let from_json = || {
-        let value = json::parse(&request.body).ok()?;
-        value.get("password").and_then(|p| p.as_str()).map(str::to_owned)
+/// The first admin's password, or a new one.
+fn setup(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let value = json::parse(&request.body).unwrap_or(json::Value::Null);
+    let Some(password) = value.get("password").and_then(|p| p.as_str()) else {
+        return Err(Response::error(400, "expected {\"password\":\"…\"}"));
     };
-    let Some(password) = from_json() else {
-        return Response::error(400, "expected {\"password\":\"…\"}");
-    };
-    match set_admin(&program, &password).await {
-        Ok(kept) => Response::text(if kept {
-            "OK"
-        } else {
-            "OK, until the next start: there is no configuration file"
-        }),
-        Err(refusal) => refusal,
-    }
-}
-
-/// Sets the admin's password; whether it is kept in a file.
-pub async fn set_admin(program: &Rc<Program>, password: &str) -> Result<bool, Response> {
     if password.chars().count() < 8 || password.len() > 128 || password.chars().any(char::is_control) {
         return Err(Response::error(400, "a password needs 8 to 128 characters"));
     }
-    let mut rows: Vec<New> = Vec::new();
-    for user in &program.loaded().config.users {
-        if user.name == "admin" {
-            continue;
-        }
-        let mut row = vec![
-            ("name".to_owned(), New::text(&user.name)),
-            ("password".to_owned(), New::text(&user.password)),
-        ];
-        row.push(("roles".to_owned(), New::list(&user.roles)));
-        if !user.streams.is_empty() {
-            row.push(("streams".to_owned(), New::list(&user.streams)));
-        }
-        rows.push(New::Map(row));
+    let mut rows = vec![row("admin", password, &["admin".to_owned()], &[])];
+    for user in program.loaded().config.users.iter().filter(|user| user.name != "admin") {
+        rows.push(row(&user.name, &user.password, &user.roles, &user.streams));
     }
-    rows.insert(
-        0,
-        New::Map(vec![
-            ("name".to_owned(), New::text("admin")),
-            ("password".to_owned(), New::text(password)),
-            ("roles".to_owned(), New::list(&["admin"])),
-        ]),
-    );
-    let kept = target(program).is_some();
-    if kept {
-        change(program, vec![edit(&["users"], Some(New::List(rows)))]).await?;
+    let answer = if target(program).is_some() {
+        "OK"
     } else {
         program.add_admin(password);
+        "OK, until the next start: there is no configuration file"
+    };
+    let kept = change(program, vec![edit(&["users"], Some(New::List(rows)))]);
+    Ok(when(
+        program,
+        kept,
+        Box::new(move |_| {
+            log::info!(target: "api", "the admin's password was set");
+            Response::text(answer)
+        }),
+    ))
+}
+
+/// A user as `users:` lists them.
+fn row(name: &str, password: &str, roles: &[String], streams: &[String]) -> New {
+    let mut row = vec![
+        ("name".to_owned(), New::text(name)),
+        ("password".to_owned(), New::text(password)),
+        ("roles".to_owned(), New::list(roles)),
+    ];
+    if !streams.is_empty() {
+        row.push(("streams".to_owned(), New::list(streams)));
     }
-    log::info!(target: "api", "the admin's password was set");
-    Ok(kept)
+    New::Map(row)
 }

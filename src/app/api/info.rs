@@ -1,11 +1,11 @@
 //! `/api`, `/api/status`, `/api/schemes`, `/api/exit`, `/api/restart`, and the front page.
 
-use super::Routes;
+use super::{ADMIN, Row, VIEW, now};
 use crate::app::program::{End, Program};
 use crate::net::clock;
 use crate::net::http::{Access, Method, Request, Response};
 use crate::net::json::Writer;
-use crate::net::users::{Door, Role, User};
+use crate::net::users::Door;
 use std::rc::Rc;
 
 /// What the API says it is: clients of the predecessor look at this number.
@@ -16,36 +16,36 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SETUP_PAGE: &[u8] = include_bytes!("setup.html");
 const FRONT_PAGE: &[u8] = include_bytes!("front.html");
 
-pub fn routes(routes: &Routes) {
-    let view = Access::Role(Role::View);
-    let admin = Access::Role(Role::Admin);
-    routes.on(Method::Get, "/", Access::Open, |program, r| async move { front(&program, &r) });
-    routes.on(Method::Get, "/api", view, |program, r| async move { Response::json(info(&program, &r)) });
-    routes.on(Method::Get, "/api/status", view, |program, r| async move {
-        Response::json(status(&program, &r.user))
-    });
-    routes.on(Method::Get, "/api/schemes", view, |program, _| async move {
-        let mut w = Writer::new();
-        w.begin_array();
-        for scheme in program.hall.schemes() {
-            w.string(scheme);
-        }
-        w.end_array();
-        Response::json(w.finish())
-    });
-    routes.on(Method::Post, "/api/exit", admin, |program, r| async move {
-        match r.query("code").unwrap_or("0").parse::<u8>() {
-            Ok(code @ 0..=125) => {
-                program.end(End::Exit(code));
-                Response::text("OK")
-            }
-            _ => Response::error(400, "code: expected a number from 0 to 125"),
-        }
-    });
-    routes.on(Method::Post, "/api/restart", admin, |program, _| async move {
+pub const ROUTES: &[Row] = &[
+    now(Method::Get, "/", Access::Open, front),
+    now(Method::Get, "/api", VIEW, info),
+    now(Method::Get, "/api/status", VIEW, status),
+    now(Method::Get, "/api/schemes", VIEW, schemes),
+    now(Method::Post, "/api/exit", ADMIN, exit),
+    now(Method::Post, "/api/restart", ADMIN, |program, _| {
         program.end(End::Restart);
         Response::text("OK")
-    });
+    }),
+];
+
+fn schemes(program: &Rc<Program>, _: &Request) -> Response {
+    let mut w = Writer::new();
+    w.begin_array();
+    for scheme in program.hall.schemes() {
+        w.string(scheme);
+    }
+    w.end_array();
+    Response::json(w.finish())
+}
+
+fn exit(program: &Rc<Program>, request: &Request) -> Response {
+    match request.query("code").unwrap_or("0").parse::<u8>() {
+        Ok(code @ 0..=125) => {
+            program.end(End::Exit(code));
+            Response::text("OK")
+        }
+        _ => Response::error(400, "code: expected a number from 0 to 125"),
+    }
 }
 
 /// Who comes first sets the password; whoever is at the machine itself may look around before.
@@ -57,7 +57,7 @@ fn front(program: &Rc<Program>, request: &Request) -> Response {
     Response::bytes("text/html; charset=utf-8", page).header("Cache-Control", "no-cache")
 }
 
-fn info(program: &Program, request: &Request) -> String {
+fn info(program: &Rc<Program>, request: &Request) -> Response {
     let loaded = program.loaded();
     let mut w = Writer::new();
     w.begin_object();
@@ -78,11 +78,12 @@ fn info(program: &Program, request: &Request) -> String {
     }
     w.end_object();
     w.end_object();
-    w.finish()
+    Response::json(w.finish())
 }
 
 /// What runs and what does not, for `ctl status` and for pages.
-fn status(program: &Program, user: &User) -> String {
+fn status(program: &Rc<Program>, request: &Request) -> Response {
+    let user = &request.user;
     let mut w = Writer::new();
     w.begin_object();
     w.key("version").string(VERSION);
@@ -130,5 +131,5 @@ fn status(program: &Program, user: &User) -> String {
     w.key("media").uint(super::metrics::media_bytes(program));
     w.end_object();
     w.end_object();
-    w.finish()
+    Response::json(w.finish())
 }

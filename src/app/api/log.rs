@@ -1,16 +1,14 @@
 //! `/api/log`: the last messages, as lines of JSON; DELETE forgets them.
 
-use super::Routes;
+use super::{ADMIN, Row, now};
 use crate::app::log;
-use crate::net::http::{Access, Method, Response};
-use crate::net::users::Role;
+use crate::net::http::{Method, Response};
 
 /// About so much of the log is written at once.
 const PIECE: usize = 16 * 1024;
 
-pub fn routes(routes: &Routes) {
-    let admin = Access::Role(Role::Admin);
-    routes.on(Method::Get, "/api/log", admin, |_, _| async {
+pub const ROUTES: &[Row] = &[
+    now(Method::Get, "/api/log", ADMIN, |_, _| {
         Response::stream("application/jsonlines", |mut body| async move {
             let mut next = 0;
             loop {
@@ -23,9 +21,9 @@ pub fn routes(routes: &Routes) {
                 body.write(&text).await?;
             }
         })
-    });
-    routes.on(Method::Delete, "/api/log", admin, |_, _| async {
+    }),
+    now(Method::Delete, "/api/log", ADMIN, |_, _| {
         log::clear();
         Response::text("OK")
-    });
-}
+    }),
+];

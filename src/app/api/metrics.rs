@@ -1,20 +1,18 @@
 //! `/metrics`: the same figures for Prometheus.
 
-use super::Routes;
+use super::{Row, VIEW, now};
 use crate::app::program::Program;
 use crate::media::Kind;
 use crate::net::clock;
-use crate::net::http::{Access, Method, Response};
+use crate::net::http::{Method, Response};
 use crate::net::process;
-use crate::net::users::{Role, User};
+use crate::net::users::User;
 use crate::stream::{Outlet, State};
 
-pub fn routes(routes: &Routes) {
-    routes.on(Method::Get, "/metrics", Access::Role(Role::View), |program, r| async move {
-        let text = metrics(&program, &r.user);
-        Response::bytes("text/plain; version=0.0.4", text.into_bytes())
-    });
-}
+pub const ROUTES: &[Row] = &[now(Method::Get, "/metrics", VIEW, |program, request| {
+    let text = metrics(program, &request.user);
+    Response::bytes("text/plain; version=0.0.4", text.into_bytes())
+})];
 
 /// Bytes of memory that frames take.
 pub fn media_bytes(program: &Program) -> u64 {

@@ -9,17 +9,60 @@ mod metrics;
 mod streams;
 
 use super::program::Program;
-use crate::net::http::{Access, Group, Handler, Method, Request, Response};
-use futures_lite::future::BoxedLocal;
+use crate::net::http::{Access, Group, Handler, Method, Request, Response, Route};
+use crate::net::limits::HTTP_BODY;
+use crate::net::users::Role;
+use crate::stream::Local;
 use std::future::Future;
 use std::rc::Rc;
 
-pub use config::set_admin;
 pub use info::VERSION;
 pub use streams::{stream_json, visible};
 
 /// What answers a request.
-type Answer = Rc<dyn Fn(Rc<Program>, Request) -> BoxedLocal<Response>>;
+#[derive(Clone)]
+enum Answer {
+    /// At once.
+    Now(fn(&Rc<Program>, &Request) -> Response),
+    /// After waiting for something; an error is said at once.
+    Later(fn(&Rc<Program>, &Request) -> Result<Local<Response>, Response>),
+    /// As another module knows how.
+    Own(Rc<dyn Fn(Rc<Program>, Request) -> Local<Response>>),
+}
+
+/// A route of the API. Plain functions, so that it costs a row of a table.
+#[derive(Clone)]
+struct Row {
+    method: Method,
+    path: &'static str,
+    access: Access,
+    answer: Answer,
+}
+
+const fn now(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    answer: fn(&Rc<Program>, &Request) -> Response,
+) -> Row {
+    Row { method, path, access, answer: Answer::Now(answer) }
+}
+
+const fn later(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    answer: fn(&Rc<Program>, &Request) -> Result<Local<Response>, Response>,
+) -> Row {
+    Row { method, path, access, answer: Answer::Later(answer) }
+}
+
+const VIEW: Access = Access::Role(Role::View);
+const ADMIN: Access = Access::Role(Role::Admin);
+
+fn ready(response: Response) -> Local<Response> {
+    Box::pin(std::future::ready(response))
+}
 
 /// Adds a module's routes: each handler has the program, and nothing that changes something is done
 /// while `api.read_only` is set.
@@ -39,38 +82,36 @@ impl Routes {
         F: Fn(Rc<Program>, Request) -> R + 'static,
         R: Future<Output = Response> + 'static,
     {
-        self.add(method, path, access, None, f);
+        let own = Answer::Own(Rc::new(move |program, request| Box::pin(f(program, request))));
+        self.put(method, path, access, HTTP_BODY, own);
     }
 
-    fn add<F, R>(&self, method: Method, path: &str, access: Access, body: Option<usize>, f: F)
-    where
-        F: Fn(Rc<Program>, Request) -> R + 'static,
-        R: Future<Output = Response> + 'static,
-    {
-        self.put(method, path, access, body, Rc::new(move |program, request| Box::pin(f(program, request))));
+    /// Adds a table of routes that take bodies of that many bytes.
+    fn add(&self, rows: &[Row], body: usize) {
+        for row in rows {
+            self.put(row.method, row.path, row.access, body, row.answer.clone());
+        }
     }
 
     /// What all routes have in common, compiled once.
-    fn put(&self, method: Method, path: &str, access: Access, body: Option<usize>, answer: Answer) {
+    fn put(&self, method: Method, path: &str, access: Access, body: usize, answer: Answer) {
         let program = Rc::downgrade(&self.program);
         let handler: Handler = Rc::new(move |request| {
-            let refuse = |status, sentence| -> BoxedLocal<Response> {
-                Box::pin(std::future::ready(Response::error(status, sentence)))
-            };
+            let refuse = |status, sentence| ready(Response::error(status, sentence));
             let Some(program) = program.upgrade() else { return refuse(503, "streamd is ending") };
             // whoever holds the control socket is the one who wrote read_only
             let from_outside = request.user.name != "local" || request.peer.remote.is_some();
             if program.loaded().config.api.read_only && from_outside && !method.is_safe() {
                 return refuse(403, "api.read_only is set: nothing can be changed here");
             }
-            answer(program, request)
+            match &answer {
+                Answer::Now(answer) => ready(answer(&program, &request)),
+                Answer::Later(answer) => answer(&program, &request).unwrap_or_else(ready),
+                Answer::Own(answer) => answer(program, request),
+            }
         });
-        let mut route = crate::net::http::Route::new(method, path, access, handler);
-        if let Some(bytes) = body {
-            route = route.body(bytes);
-        }
-        if !self.group.add(route) {
-            ::log::error!(target: "api", "{path} could not be added to the API");
+        if !self.group.add(Route::new(method, path, access, handler).body(body)) {
+            crate::net::log::error!(target: "api", "{path} could not be added to the API");
         }
     }
 }
@@ -78,11 +119,10 @@ impl Routes {
 /// Adds the API's routes; they stay as long as the result is kept.
 pub fn serve(program: &Rc<Program>) -> Group {
     let routes = Routes::new(program);
-    info::routes(&routes);
-    streams::routes(&routes);
-    config::routes(&routes);
-    log::routes(&routes);
-    metrics::routes(&routes);
-    events::routes(&routes);
+    for rows in [info::ROUTES, streams::ROUTES, log::ROUTES, metrics::ROUTES, events::ROUTES, config::ROUTES]
+    {
+        routes.add(rows, HTTP_BODY);
+    }
+    routes.add(config::LONG, config::LONGEST);
     routes.group
 }

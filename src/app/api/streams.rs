@@ -1,7 +1,7 @@
 //! `/api/streams`, `/api/preload`, `/api/viewers`: what there is, who watches, and changing it.
 
-use super::Routes;
-use super::config::{change, edit};
+use super::config::{change, edit, when};
+use super::{ADMIN, Row, VIEW, later, now};
 use crate::app::config::guard::runs_program;
 use crate::app::config::write::New;
 use crate::app::program::{Program, wishes_of};
@@ -12,7 +12,7 @@ use crate::net::json::Writer;
 use crate::net::mask::mask_url;
 use crate::net::quoted::Quoted;
 use crate::net::users::{Role, User};
-use crate::stream::{Join, Outlet, Peer, SourceSpec, Speaker, Stream, Track, Viewer};
+use crate::stream::{Join, Local, Outlet, Peer, SourceSpec, Speaker, Stream, Track, Viewer};
 use std::rc::Rc;
 
 /// Names that a stream may be given beside its own.
@@ -20,63 +20,93 @@ const ALIASES: usize = 16;
 /// How long a picture may take.
 const FRAME_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
-pub fn routes(routes: &Routes) {
-    let view = Access::Role(Role::View);
-    let admin = Access::Role(Role::Admin);
-    routes.on(Method::Get, "/api/streams", view, get);
-    routes.on(Method::Put, "/api/streams", admin, put);
-    routes.on(Method::Patch, "/api/streams", admin, patch);
-    routes.on(Method::Post, "/api/streams", Access::Role(Role::Talk), play);
-    routes.on(Method::Delete, "/api/streams", admin, delete);
-    routes.on(Method::Get, "/api/preload", view, get_preload);
-    routes.on(Method::Put, "/api/preload", admin, put_preload);
-    routes.on(Method::Delete, "/api/preload", admin, delete_preload);
-    routes.on(Method::Get, "/api/frame.jpeg", view, frame);
-    routes.on(Method::Delete, "/api/viewers", Access::Role(Role::Control), kick);
-}
+pub const ROUTES: &[Row] = &[
+    later(Method::Get, "/api/streams", VIEW, get),
+    later(Method::Put, "/api/streams", ADMIN, put),
+    now(Method::Patch, "/api/streams", ADMIN, patch),
+    later(Method::Post, "/api/streams", Access::Role(Role::Talk), play),
+    later(Method::Delete, "/api/streams", ADMIN, delete),
+    now(Method::Get, "/api/preload", VIEW, get_preload),
+    later(Method::Put, "/api/preload", ADMIN, put_preload),
+    later(Method::Delete, "/api/preload", ADMIN, delete_preload),
+    later(Method::Get, "/api/frame.jpeg", VIEW, frame),
+    now(Method::Delete, "/api/viewers", Access::Role(Role::Control), kick),
+];
 
 fn not_found(name: &str) -> Response {
     Response::error(404, &format!("stream not found: {}", Quoted(name)))
+}
+
+/// The stream's name in the query, as that parameter; it need not exist.
+fn name_in<'a>(request: &'a Request, key: &str) -> Result<&'a str, Response> {
+    let missing = || Response::error(400, &[key, ": expected the stream's name"].concat());
+    request.query(key).ok_or_else(missing)
+}
+
+/// The stream that the query names, if the user may do that with it.
+fn named(program: &Program, request: &Request, key: &str, role: Role) -> Result<Rc<Stream>, Response> {
+    let name = name_in(request, key)?;
+    match request.refuse(role, name) {
+        Some(refusal) => Err(refusal),
+        None => program.hall.get(name).ok_or_else(|| not_found(name)),
+    }
 }
 
 fn mask(program: &Program, text: &str) -> String {
     program.loaded().secrets.mask(text).into_owned()
 }
 
-async fn get(program: Rc<Program>, request: Request) -> Response {
-    let mut w = Writer::new();
-    if let Some(name) = request.query("src") {
-        if let Some(refusal) = request.refuse(Role::View, name) {
-            return refusal;
+fn get(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    if request.query("src").is_none() {
+        let mut w = Writer::new();
+        w.begin_object();
+        for stream in visible(program, &request.user) {
+            w.key(stream.name());
+            stream_json(&mut w, &stream, &|text| mask(program, text));
         }
-        let Some(stream) = program.hall.get(name) else { return not_found(name) };
-        let query: String = ["video", "audio"]
-            .iter()
-            .flat_map(|key| request.head.query.all(key).map(move |value| format!("{key}={value}&")))
-            .collect();
-        if !query.is_empty() {
-            // asked what it would get: the source has to be dialled to know
-            let peer = Peer { format: "probe", protocol: "http", ..Peer::default() };
-            match stream.attach(&wishes_of(&query), Join::Live, peer).await {
-                // it stays until all is told, or its source would have nothing to tell any more
-                Ok(reader) => {
-                    stream_json(&mut w, &stream, &|text| mask(&program, text));
-                    drop(reader);
-                    return Response::json(w.finish());
-                }
-                Err(e) => return Response::error(500, &mask(&program, &e.to_string())),
+        w.end_object();
+        return Err(Response::json(w.finish()));
+    }
+    let stream = named(program, request, "src", Role::View)?;
+    let query = query_of(request, &["video", "audio"]);
+    if query.is_empty() {
+        return Err(told(program, &stream));
+    }
+    let program = program.clone();
+    Ok(Box::pin(async move {
+        // asked what it would get: the source has to be dialled to know
+        let peer = Peer { format: "probe", protocol: "http", ..Peer::default() };
+        match stream.attach(&wishes_of(&query), Join::Live, peer).await {
+            // it stays until all is told, or its source would have nothing to tell any more
+            Ok(_reader) => told(&program, &stream),
+            Err(e) => Response::error(500, &mask(&program, &e.to_string())),
+        }
+    }))
+}
+
+/// One stream.
+fn told(program: &Program, stream: &Rc<Stream>) -> Response {
+    let mut w = Writer::new();
+    stream_json(&mut w, stream, &|text| mask(program, text));
+    Response::json(w.finish())
+}
+
+/// `video=…&audio=…`, of what was asked for those parameters.
+fn query_of(request: &Request, keys: &[&str]) -> String {
+    let mut query = String::new();
+    for key in keys {
+        for value in request.head.query.all(key) {
+            if !query.is_empty() {
+                query.push('&');
+            }
+            query.push_str(key);
+            if !value.is_empty() {
+                query.push('=');
+                query.push_str(value);
             }
         }
-        stream_json(&mut w, &stream, &|text| mask(&program, text));
-        return Response::json(w.finish());
     }
-    w.begin_object();
-    for stream in visible(&program, &request.user) {
-        w.key(stream.name());
-        stream_json(&mut w, &stream, &|text| mask(&program, text));
-    }
-    w.end_object();
-    Response::json(w.finish())
+    query
 }
 
 /// The streams that a user may see.
@@ -277,37 +307,34 @@ fn sources(program: &Program, texts: &[String]) -> Result<Vec<SourceSpec>, Respo
     Ok(specs)
 }
 
-async fn put(program: Rc<Program>, request: Request) -> Response {
+fn put(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
     let texts: Vec<String> = request.head.query.all("src").map(str::to_owned).collect();
-    let name = match (request.query("name"), texts.first()) {
-        (Some(name), _) if !name.is_empty() => name.to_owned(),
-        (_, Some(first)) => first.clone(),
-        _ => return Response::error(400, "src: expected the stream's source, name: its name"),
+    let name = request.query("name").filter(|name| !name.is_empty());
+    let Some(name) = name.or(texts.first().map(String::as_str)).map(str::to_owned) else {
+        return Err(Response::error(400, "src: expected the stream's source, name: its name"));
     };
-    let specs = match sources(&program, &texts) {
-        Ok(specs) => specs,
-        Err(refusal) => return refusal,
-    };
+    let specs = sources(program, &texts)?;
     let new = match texts.as_slice() {
         [] => New::Null,
         [one] => New::text(one),
         many => New::list(many),
     };
-    let kept = change(&program, vec![edit(&["streams", &name], Some(new))]).await;
-    if let Err(refusal) = kept {
-        return refusal;
-    }
-    match program.hall.set(&name, specs) {
+    let kept = change(program, vec![edit(&["streams", &name], Some(new))]);
+    Ok(when(program, kept, Box::new(move |program| set(program, &name, specs))))
+}
+
+fn set(program: &Rc<Program>, name: &str, specs: Vec<SourceSpec>) -> Response {
+    match program.hall.set(name, specs) {
         Ok(_) => Response::text("OK"),
         Err(e) => Response::error(400, &e.to_string()),
     }
 }
 
-async fn patch(program: Rc<Program>, request: Request) -> Response {
+fn patch(program: &Rc<Program>, request: &Request) -> Response {
     let Some(src) = request.query("src").filter(|s| !s.is_empty()) else {
         return Response::error(400, "src: expected a source");
     };
-    let name = request.query("name").filter(|n| !n.is_empty()).unwrap_or(src).to_owned();
+    let name = request.query("name").filter(|n| !n.is_empty()).unwrap_or(src);
     // a stream's own name, or our own address of it, makes another name for that stream
     let own = src.strip_prefix("rtsp://").and_then(|rest| rest.split_once('/')).map_or(src, |(_, path)| path);
     if let Some(stream) = program.hall.get(own)
@@ -317,100 +344,88 @@ async fn patch(program: Rc<Program>, request: Request) -> Response {
         if aliases.len() >= ALIASES {
             return Response::error(400, "this stream has too many names already");
         }
-        aliases.push(name);
+        aliases.push(name.to_owned());
         stream.set_aliases(aliases);
         return Response::text("OK");
     }
-    let configured = program.loaded().config.stream(&name).map(|s| s.sources.clone()).unwrap_or_default();
-    let template = configured.iter().find(|s| s.url.contains("{input}")).map(|s| s.url.clone());
-    let text = template.map_or_else(|| src.to_owned(), |t| t.replacen("{input}", src, 1));
-    let specs = match sources(&program, std::slice::from_ref(&text)) {
-        Ok(specs) => specs,
-        Err(refusal) => return refusal,
-    };
-    match program.hall.set(&name, specs) {
-        Ok(_) => Response::text("OK"),
-        Err(e) => Response::error(400, &e.to_string()),
+    let mut text = src.to_owned();
+    if let Some(configured) = program.loaded().config.stream(name)
+        && let Some(template) = configured.sources.iter().find(|s| s.url.contains("{input}"))
+    {
+        text = template.url.replacen("{input}", src, 1);
+    }
+    match sources(program, &[text]) {
+        Ok(specs) => set(program, name, specs),
+        Err(refusal) => refusal,
     }
 }
 
-async fn delete(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else {
-        return Response::error(400, "src: expected the stream's name");
-    };
-    let known = program.hall.get(name).is_some();
-    let configured = program.loaded().config.stream(name).is_some();
-    if !known && !configured {
-        return not_found(name);
-    }
-    let preloaded = program.loaded().config.preload.iter().any(|(n, _)| n == name);
+fn delete(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let name = name_in(request, "src")?.to_owned();
     let mut edits = Vec::new();
-    // what would keep it running goes first, or the next start had a reason to complain
-    if preloaded {
-        edits.push(edit(&["preload", name], None));
-    }
-    if configured {
-        edits.push(edit(&["streams", name], None));
-    }
-    if !edits.is_empty()
-        && let Err(refusal) = change(&program, edits).await
     {
-        return refusal;
+        let config = &program.loaded().config;
+        // what would keep it running goes first, or the next start had a reason to complain
+        if config.preload.iter().any(|(n, _)| *n == name) {
+            edits.push(edit(&["preload", &name], None));
+        }
+        if config.stream(&name).is_some() {
+            edits.push(edit(&["streams", &name], None));
+        } else if program.hall.get(&name).is_none() {
+            return Err(not_found(&name));
+        }
     }
-    program.preload(name, None);
-    program.hall.remove(name);
-    Response::text("OK")
+    let kept = if edits.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { change(program, edits) };
+    Ok(when(
+        program,
+        kept,
+        Box::new(move |program| {
+            program.preload(&name, None);
+            program.hall.remove(&name);
+            Response::text("OK")
+        }),
+    ))
 }
 
 /// `dst` and `src`: plays a source to the speaker of a stream; an empty `src` stops it.
-async fn play(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("dst") else {
-        return Response::error(400, "dst: expected the stream's name");
-    };
-    if let Some(refusal) = request.refuse(Role::Talk, name) {
-        return refusal;
-    }
-    let Some(stream) = program.hall.get(name) else { return not_found(name) };
+fn play(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let stream = named(program, request, "dst", Role::Talk)?;
     let src = request.query("src").unwrap_or("");
     let spec = match src {
         "" => None,
         // whoever holds the control socket may open files
-        _ if request.peer.remote.is_none() && request.user.name == "local" => match SourceSpec::parse(src) {
-            Ok(spec) => Some(spec),
-            Err(e) => return Response::error(400, &e.to_string()),
-        },
-        _ => match sources(&program, &[src.to_owned()]) {
-            Ok(mut specs) => specs.pop(),
-            Err(refusal) => return refusal,
-        },
+        _ if request.peer.remote.is_none() && request.user.name == "local" => {
+            Some(SourceSpec::parse(src).map_err(|e| Response::error(400, &e.to_string()))?)
+        }
+        _ => sources(program, &[src.to_owned()])?.pop(),
     };
-    match stream.play(&program.hall, spec).await {
-        Ok(()) => Response::text("OK"),
-        Err(e) => Response::error(500, &mask(&program, &e.to_string())),
-    }
+    let program = program.clone();
+    Ok(Box::pin(async move {
+        match stream.play(&program.hall, spec).await {
+            Ok(()) => Response::text("OK"),
+            Err(e) => Response::error(500, &mask(&program, &e.to_string())),
+        }
+    }))
 }
 
 /// The picture as it is now.
-async fn frame(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else {
-        return Response::error(400, "src: expected the stream's name");
-    };
-    if let Some(refusal) = request.refuse(Role::View, name) {
-        return refusal;
-    }
-    let Some(stream) = program.hall.get(name) else { return not_found(name) };
-    let picture = futures_lite::future::or(async { Some(stream.jpeg(None).await) }, async {
-        crate::net::reactor::Timer::after(FRAME_TIME).await;
-        None
-    });
-    match picture.await {
-        Some(Ok(jpeg)) => Response::bytes("image/jpeg", jpeg).header("Cache-Control", "no-store"),
-        Some(Err(e)) => Response::error(404, &mask(&program, &e.to_string())),
-        None => Response::error(504, "the source gave no picture in time"),
-    }
+fn frame(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let stream = named(program, request, "src", Role::View)?;
+    let program = program.clone();
+    Ok(Box::pin(async move {
+        let picture = futures_lite::future::or(async { Some(stream.jpeg(None).await) }, async {
+            crate::net::reactor::Timer::after(FRAME_TIME).await;
+            None
+        });
+        match picture.await {
+            Some(Ok(jpeg)) => Response::bytes("image/jpeg", jpeg).header("Cache-Control", "no-store"),
+            Some(Err(e)) => Response::error(404, &mask(&program, &e.to_string())),
+            None => Response::error(504, "the source gave no picture in time"),
+        }
+    }))
 }
 
-async fn get_preload(program: Rc<Program>, request: Request) -> Response {
+fn get_preload(program: &Rc<Program>, request: &Request) -> Response {
     let mut w = Writer::new();
     w.begin_object();
     for (name, query) in program.preloaded() {
@@ -424,49 +439,44 @@ async fn get_preload(program: Rc<Program>, request: Request) -> Response {
     Response::json(w.finish())
 }
 
-async fn put_preload(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else {
-        return Response::error(400, "src: expected the stream's name");
-    };
+fn put_preload(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let name = name_in(request, "src")?;
     if program.hall.get(name).is_none() {
-        return not_found(name);
+        return Err(not_found(name));
     }
-    let mut query = String::new();
-    for key in ["video", "audio", "microphone"] {
-        for value in request.head.query.all(key) {
-            if !query.is_empty() {
-                query.push('&');
-            }
-            query.push_str(key);
-            if !value.is_empty() {
-                query.push('=');
-                query.push_str(value);
-            }
-        }
-    }
+    let query = query_of(request, &["video", "audio", "microphone"]);
     let value = if query.is_empty() { New::Null } else { New::text(&query) };
-    if let Err(refusal) = change(&program, vec![edit(&["preload", name], Some(value))]).await {
-        return refusal;
-    }
-    program.preload(name, Some(&query));
-    Response::text("OK")
+    Ok(kept_preload(program, name, Some(value), Some(query)))
 }
 
-async fn delete_preload(program: Rc<Program>, request: Request) -> Response {
-    let Some(name) = request.query("src") else {
-        return Response::error(400, "src: expected the stream's name");
-    };
+fn delete_preload(program: &Rc<Program>, request: &Request) -> Result<Local<Response>, Response> {
+    let name = name_in(request, "src")?;
     if !program.preloaded().iter().any(|(n, _)| n == name) {
-        return not_found(name);
+        return Err(not_found(name));
     }
-    if let Err(refusal) = change(&program, vec![edit(&["preload", name], None)]).await {
-        return refusal;
-    }
-    program.preload(name, None);
-    Response::text("OK")
+    Ok(kept_preload(program, name, None, None))
 }
 
-async fn kick(program: Rc<Program>, request: Request) -> Response {
+/// Writes what keeps a stream running, and does it.
+fn kept_preload(
+    program: &Rc<Program>,
+    name: &str,
+    value: Option<New>,
+    query: Option<String>,
+) -> Local<Response> {
+    let kept = change(program, vec![edit(&["preload", name], value)]);
+    let name = name.to_owned();
+    when(
+        program,
+        kept,
+        Box::new(move |program| {
+            program.preload(&name, query.as_deref());
+            Response::text("OK")
+        }),
+    )
+}
+
+fn kick(program: &Rc<Program>, request: &Request) -> Response {
     let id = request.query("id").and_then(|id| id.parse::<u32>().ok());
     let Some(id) = id else {
         return Response::error(400, "id: expected a viewer's number, as /api/streams lists it");

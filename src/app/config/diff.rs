@@ -90,8 +90,11 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             Some(_) => {}
         }
     }
-    let gone = old.streams.iter().filter(|stream| new.stream(&stream.name).is_none());
-    out.removed = gone.map(|stream| stream.name.clone()).collect();
+    for stream in &old.streams {
+        if new.stream(&stream.name).is_none() {
+            out.removed.push(stream.name.clone());
+        }
+    }
     out.preload = names_of_changed(&old.preload, &new.preload);
     out.publish = names_of_changed(&old.publish, &new.publish);
     out
@@ -115,12 +118,16 @@ fn same_stream(a: &Stream, b: &Stream) -> bool {
 }
 
 fn names_of_changed<T: PartialEq>(old: &[(String, T)], new: &[(String, T)]) -> Vec<String> {
-    let differs = |a: &[(String, T)], (name, value): &(String, T)| {
-        !a.iter().any(|(known, other)| known == name && other == value)
-    };
-    let mut out: Vec<String> =
-        new.iter().filter(|pair| differs(old, pair)).map(|(name, _)| name.clone()).collect();
-    let gone = old.iter().filter(|(name, _)| !new.iter().any(|(known, _)| known == name));
-    out.extend(gone.map(|(name, _)| name.clone()));
+    let mut out = Vec::new();
+    for pair in new {
+        if !old.contains(pair) {
+            out.push(pair.0.clone());
+        }
+    }
+    for (name, _) in old {
+        if !new.iter().any(|(known, _)| known == name) {
+            out.push(name.clone());
+        }
+    }
     out
 }

@@ -165,34 +165,42 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// Fills a field from a value. The table's parser has seen to it that the kinds agree (a test walks
-/// every table); if they did not, the field gets its type's own default.
+/// The values of a table's keys, in the table's order, on their way into the fields.
+#[derive(Debug)]
+pub struct Values(std::vec::IntoIter<Val>);
+
+impl Values {
+    /// Of a whole table.
+    pub fn new(values: Vec<Val>) -> Self {
+        Self(values.into_iter())
+    }
+
+    /// The next field's value. The table's parser has seen to it that the kinds agree (a test walks every
+    /// table); if they did not, the field gets its type's own default. One function for each type, since there
+    /// are many fields.
+    #[inline(never)]
+    pub fn take<T: FromVal>(&mut self) -> T {
+        self.0.next().map_or_else(T::default, T::from_val)
+    }
+}
+
+/// A field's type.
 pub trait FromVal: Default {
     /// The field's value.
-    fn from_val(val: Option<Val>) -> Self;
+    fn from_val(val: Val) -> Self;
 }
 
 macro_rules! from_val {
-    ($($ty:ty: $pattern:pat => $value:expr;)*) => {$(
+    ($($ty:ty: $($pattern:pat => $value:expr),+;)*) => {$(
         impl FromVal for $ty {
-            fn from_val(val: Option<Val>) -> Self {
+            fn from_val(val: Val) -> Self {
                 match val {
-                    Some($pattern) => $value,
+                    $($pattern => $value,)+
                     _ => Self::default(),
                 }
             }
         }
     )*};
-}
-
-impl FromVal for String {
-    fn from_val(val: Option<Val>) -> Self {
-        match val {
-            Some(Val::Text(value)) => value,
-            Some(Val::Word(word)) => word.to_owned(),
-            _ => Self::default(),
-        }
-    }
 }
 
 from_val! {
@@ -201,6 +209,7 @@ from_val! {
     u32: Val::Int(value) => u32::try_from(value).unwrap_or(u32::MAX);
     usize: Val::Int(value) => usize::try_from(value).unwrap_or(usize::MAX);
     std::time::Duration: Val::Int(value) => std::time::Duration::from_millis(value.unsigned_abs());
+    String: Val::Text(value) => value, Val::Word(word) => word.to_owned();
     std::path::PathBuf: Val::Text(value) => value.into();
     &'static str: Val::Word(value) => value;
     Vec<String>: Val::List(value) => value;
@@ -259,17 +268,16 @@ macro_rules! section {
             )*];
 
             /// Fills the fields with the values of the table's keys, in the table's order.
-            pub(crate) fn from_values(values: Vec<$crate::app::config::keys::Val>) -> Self {
-                let mut values = values.into_iter();
+            pub(crate) fn from_values(mut values: $crate::app::config::keys::Values) -> Self {
                 Self {
-                    $($field: $crate::app::config::keys::FromVal::from_val(values.next()),)*
+                    $($field: values.take(),)*
                 }
             }
         }
 
         impl Default for $Name {
             fn default() -> Self {
-                Self::from_values($crate::app::config::values::defaults(Self::KEYS))
+                Self::from_values($crate::app::config::keys::Values::new($crate::app::config::values::defaults(Self::KEYS)))
             }
         }
     };

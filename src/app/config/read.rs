@@ -4,7 +4,7 @@
 //! is marked to stay off. It never looks at files and never decides what starts.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::keys::{Key, Section, Shape, Val, flag};
+use super::keys::{Key, Section, Shape, Val, Values, flag};
 use super::sections::{self, *};
 use super::suggest::nearest;
 use super::values::{self, MAX_TEXT, Refused};
@@ -26,6 +26,9 @@ const MAX_PROBLEMS: usize = 64;
 
 /// Collects what is wrong and what is secret while a tree is read.
 struct Reader<'a> {
+    tree: &'a Node,
+    /// What is compiled in.
+    modules: &'a [&'a str],
     problems: &'a mut Vec<Problem>,
     secrets: &'a mut Secrets,
     lacking: Vec<(String, Place)>,
@@ -35,53 +38,53 @@ struct Reader<'a> {
 /// Reads a tree. `modules` names what is compiled in; sections of other modules are reported in one
 /// line.
 pub fn read(tree: Node, modules: &[&str], problems: &mut Vec<Problem>, secrets: &mut Secrets) -> Config {
-    let mut reader = Reader { problems, secrets, lacking: Vec::new(), faults: Vec::new() };
-    let null = Node::null();
+    let mut reader =
+        Reader { tree: &tree, modules, problems, secrets, lacking: Vec::new(), faults: Vec::new() };
     if !matches!(tree.value, Value::Map(_) | Value::Null) {
         reader.error(&tree.at, format!("expected sections like \"streams:\", here is {}", tree.kind()));
     }
     for entry in tree.entries() {
-        reader.known(entry, modules);
+        reader.known(entry);
     }
-    let find = |name: &str| -> &Node {
-        let here = sections::find(name).is_some_and(|s| s.module.is_none_or(|m| modules.contains(&m)));
-        tree.get(name).filter(|_| here).unwrap_or(&null)
-    };
     let mut levels = Vec::new();
-    let log = Log::from_values(reader.section("log", find("log"), &mut levels));
+    let log = Log::from_values(reader.section("log", &mut levels));
     let mut none = Vec::new();
-    let app = App::from_values(reader.section("app", find("app"), &mut none));
-    reader.module_names(find("app"), modules);
-    let streams = reader.streams(find("streams"));
-    let config = Config {
+    let app = App::from_values(reader.section("app", &mut none));
+    reader.module_names();
+    let streams = reader.streams();
+    let mut log_levels = Vec::new();
+    for (name, val) in levels {
+        if let Val::Word(level) = val {
+            log_levels.push((name, level));
+        }
+    }
+    // in this order they are told about
+    let mut config = Config {
         app,
-        api: Api::from_values(reader.section("api", find("api"), &mut none)),
-        users: reader.users(find("users")),
-        open: reader.open(find("open")),
+        api: Api::from_values(reader.section("api", &mut none)),
+        users: reader.users(),
+        open: reader.open(),
         log,
-        log_levels: levels
-            .into_iter()
-            .filter_map(|(name, val)| if let Val::Word(level) = val { Some((name, level)) } else { None })
-            .collect(),
-        preload: reader.preload(find("preload"), &streams),
-        publish: reader.publish(find("publish")),
-        homekit: reader.homekit(find("homekit"), &streams),
-        record: reader.record(find("record"), &streams),
-        mdns: Mdns::from_values(reader.section("mdns", find("mdns"), &mut none)),
+        log_levels,
+        preload: reader.preload(&streams),
+        publish: reader.publish(),
+        homekit: reader.homekit(&streams),
+        record: reader.record(&streams),
+        mdns: Mdns::from_values(reader.section("mdns", &mut none)),
         streams,
-        rtsp: Rtsp::from_values(reader.section("rtsp", find("rtsp"), &mut none)),
-        exec: Exec::from_values(reader.section("exec", find("exec"), &mut none)),
-        echo: Echo::from_values(reader.section("echo", find("echo"), &mut none)),
-        memory: Memory::from_values(reader.section("memory", find("memory"), &mut none)),
-        ctl: Ctl::from_values(reader.section("ctl", find("ctl"), &mut none)),
+        rtsp: Rtsp::from_values(reader.section("rtsp", &mut none)),
+        exec: Exec::from_values(reader.section("exec", &mut none)),
+        echo: Echo::from_values(reader.section("echo", &mut none)),
+        memory: Memory::from_values(reader.section("memory", &mut none)),
+        ctl: Ctl::from_values(reader.section("ctl", &mut none)),
         faults: Vec::new(),
         tree: Node::null(),
     };
-    let env = find("env");
-    reader.texts("env", env);
+    reader.texts("env");
     reader.report_lacking();
-    let faults = reader.faults;
-    Config { faults, tree, ..config }
+    config.faults = reader.faults;
+    config.tree = tree;
+    config
 }
 
 /// A value's text as it may be shown: never a secret, never endless.
@@ -97,11 +100,38 @@ fn shown(text: &str, secret: bool) -> String {
     format!("\"{short}\"")
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// What a section of a module that is compiled in holds, and its table.
+    fn find(&self, name: &str) -> Option<(&'static Section, &'a Node)> {
+        let section = sections::find(name).filter(|section| self.has(section))?;
+        self.tree.get(name).map(|node| (section, node))
+    }
+
+    /// What is under a section's free names, or in its list; what it holds instead is told.
+    fn map(&mut self, name: &str, expected: &str) -> &'a [Entry] {
+        let Some((_, node)) = self.find(name) else { return &[] };
+        self.expect(matches!(node.value, Value::Map(_) | Value::Null), name, name, node, expected);
+        node.entries()
+    }
+
+    fn has(&self, section: &Section) -> bool {
+        section.module.is_none_or(|module| self.modules.contains(&module))
+    }
+
+    fn expect(&mut self, fits: bool, what: &str, path: &str, node: &Node, expected: &str) {
+        if !fits {
+            self.fault(what, &node.at, format!("{path}: here is {}; expected {expected}", node.kind()));
+        }
+    }
+
     fn tell(&mut self, severity: Severity, place: &Place, sentence: String) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem { severity, place: place.clone(), sentence });
         }
+    }
+
+    fn errors(&self) -> usize {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
     fn error(&mut self, place: &Place, sentence: String) {
@@ -126,10 +156,10 @@ impl Reader<'_> {
     }
 
     /// Looks at a top-level key: known, foreign, or mistyped.
-    fn known(&mut self, entry: &Entry, modules: &[&str]) {
+    fn known(&mut self, entry: &Entry) {
         let name = entry.key.as_str();
         match sections::find(name) {
-            Some(section) if section.module.is_none_or(|module| modules.contains(&module)) => {}
+            Some(section) if self.has(section) => {}
             Some(_) => self.foreign(entry),
             None if FOREIGN.contains(&name) => self.foreign(entry),
             // Places for anchors that other sections use.
@@ -164,10 +194,16 @@ impl Reader<'_> {
         self.tell(Severity::Warning, at, sentence);
     }
 
-    fn section(&mut self, name: &'static str, node: &Node, extras: &mut Vec<(String, Val)>) -> Vec<Val> {
-        match sections::find(name) {
-            Some(section) => self.table(section, name, name, node, extras),
-            None => Vec::new(),
+    /// A stream that is not there.
+    fn unknown_stream(&mut self, path: &str, name: &str, at: &Place, streams: &[Stream]) {
+        let meant = nearest(name, streams.iter().map(|stream| stream.name.as_str()));
+        self.unknown("stream", path, name, at, meant);
+    }
+
+    fn section(&mut self, name: &'static str, extras: &mut Vec<(String, Val)>) -> Values {
+        match (self.find(name), sections::find(name)) {
+            (Some((section, node)), _) => self.table(section, name, name, node, extras),
+            (None, section) => Values::new(values::defaults(section.map_or(&[], Section::keys))),
         }
     }
 
@@ -179,13 +215,10 @@ impl Reader<'_> {
         path: &str,
         node: &Node,
         extras: &mut Vec<(String, Val)>,
-    ) -> Vec<Val> {
+    ) -> Values {
         let keys = section.keys();
         let mut out = values::defaults(keys);
-        if !matches!(node.value, Value::Map(_) | Value::Null) {
-            let sentence = format!("{path}: here is {}; expected a map of keys", node.kind());
-            self.fault(what, &node.at, sentence);
-        }
+        self.expect(matches!(node.value, Value::Map(_) | Value::Null), what, path, node, "a map of keys");
         for entry in node.entries() {
             let path = format!("{path}.{}", entry.key);
             let found = keys.iter().zip(out.iter_mut()).find(|(key, _)| key.name == entry.key);
@@ -223,29 +256,26 @@ impl Reader<'_> {
                 Err(refused) => self.refused(what, &path, key, refused),
             }
         }
-        out
+        Values::new(out)
     }
 
-    fn module_names(&mut self, node: &Node, modules: &[&str]) {
-        let Some(list) = node.get("modules") else { return };
+    fn module_names(&mut self) {
+        let Some(list) = self.find("app").and_then(|(_, app)| app.get("modules")) else { return };
         for item in list.items() {
-            let Some(name) = item.text().filter(|name| !modules.contains(name)) else { continue };
+            let Some(name) = item.text().filter(|name| !self.modules.contains(name)) else { continue };
             if sections::MODULES.contains(&name) {
                 self.lacking.push((format!("module {name}"), item.at.clone()));
             } else {
-                let meant = nearest(name, modules.iter().chain(sections::MODULES).copied());
+                let meant = nearest(name, self.modules.iter().chain(sections::MODULES).copied());
                 self.unknown("module", &format!("app.modules: {}", Quoted(name)), name, &item.at, meant);
             }
         }
     }
 
-    fn streams(&mut self, node: &Node) -> Vec<Stream> {
+    fn streams(&mut self) -> Vec<Stream> {
         let mut out = Vec::new();
-        if !matches!(node.value, Value::Map(_) | Value::Null) {
-            let sentence = format!("streams: here is {}; expected names with sources", node.kind());
-            self.fault("streams", &node.at, sentence);
-        }
-        for entry in node.entries() {
+        let entries = self.map("streams", "names with sources");
+        for entry in entries {
             if out.len() >= MAX_STREAMS {
                 let sentence =
                     format!("streams: more than {MAX_STREAMS} of them; this and the next stay off");
@@ -260,7 +290,7 @@ impl Reader<'_> {
             let stream = self.stream(entry);
             out.push(stream);
         }
-        for entry in node.entries() {
+        for entry in entries {
             self.aliases(entry, &mut out);
         }
         out
@@ -276,13 +306,10 @@ impl Reader<'_> {
         };
         let mut node = &entry.value;
         if let Value::Map(_) = node.value {
-            let mut none = Vec::new();
-            let options = StreamOptions::from_values(
-                sections::find("streams")
-                    .map(|section| self.table(section, &what, &what, node, &mut none))
-                    .unwrap_or_default(),
-            );
-            stream.aliases = options.aliases;
+            if let Some(section) = sections::find("streams") {
+                let values = self.table(section, &what, &what, node, &mut Vec::new());
+                stream.aliases = StreamOptions::from_values(values).aliases;
+            }
             node = match node.get("url") {
                 Some(url) if !matches!(url.value, Value::Map(_)) => url,
                 _ => return stream,
@@ -310,12 +337,7 @@ impl Reader<'_> {
                     self.secrets.add_url(url);
                     stream.sources.push(Source { url: url.to_owned(), at: item.at.clone() });
                 }
-                None if item.is_null() => {}
-                None => {
-                    let sentence =
-                        format!("{what}: here is {}; expected a source like rtsp://…", item.kind());
-                    self.fault(&what, &item.at, sentence);
-                }
+                None => self.expect(item.is_null(), &what, &what, item, "a source like rtsp://…"),
             }
         }
         stream
@@ -350,22 +372,20 @@ impl Reader<'_> {
         }
     }
 
-    fn users(&mut self, node: &Node) -> Vec<UserRow> {
+    fn users(&mut self) -> Vec<UserRow> {
         let mut out: Vec<UserRow> = Vec::new();
-        let Some(section) = sections::find("users") else { return out };
-        if !matches!(node.value, Value::Seq(_) | Value::Null) {
-            let sentence = format!("users: here is {}; expected a list like \"- name: anna\"", node.kind());
-            self.fault("users", &node.at, sentence);
-        }
+        let Some((section, node)) = self.find("users") else { return out };
+        let fits = matches!(node.value, Value::Seq(_) | Value::Null);
+        self.expect(fits, "users", "users", node, "a list like \"- name: anna\"");
         for (i, item) in node.items().iter().enumerate() {
             if i >= MAX_USERS {
                 self.fault("users", &item.at, format!("users: more than {MAX_USERS} of them"));
                 break;
             }
             let path = format!("users[{i}]");
-            let faults = self.problems.iter().filter(|p| p.severity == Severity::Error).count();
+            let errors = self.errors();
             let user = UserRow::from_values(self.table(section, "users", &path, item, &mut Vec::new()));
-            let good = self.problems.iter().filter(|p| p.severity == Severity::Error).count() == faults;
+            let good = self.errors() == errors;
             if user.name.is_empty() || user.password.is_empty() {
                 let sentence = format!("{path}: a user needs a name and a password; this one is left out");
                 self.fault("users", &item.at, sentence);
@@ -380,8 +400,8 @@ impl Reader<'_> {
         out
     }
 
-    fn open(&mut self, node: &Node) -> Option<bool> {
-        let Some(Section { shape: Shape::Single(key), .. }) = sections::find("open") else { return None };
+    fn open(&mut self) -> Option<bool> {
+        let (Section { shape: Shape::Single(key), .. }, node) = self.find("open")? else { return None };
         if node.is_null() {
             return None;
         }
@@ -396,13 +416,10 @@ impl Reader<'_> {
     }
 
     /// Free names with a text each.
-    fn texts(&mut self, name: &'static str, node: &Node) -> Vec<(String, String)> {
+    fn texts(&mut self, name: &'static str) -> Vec<(String, String)> {
         let Some(Section { shape: Shape::Texts(key), .. }) = sections::find(name) else { return Vec::new() };
-        if !matches!(node.value, Value::Map(_) | Value::Null) {
-            self.fault(name, &node.at, format!("{name}: here is {}; expected names with text", node.kind()));
-        }
         let mut out = Vec::new();
-        for entry in node.entries() {
+        for entry in self.map(name, "names with text") {
             let path = format!("{name}.{}", entry.key);
             let val = if entry.value.is_null() {
                 Ok(values::default(key))
@@ -424,67 +441,62 @@ impl Reader<'_> {
         out
     }
 
-    fn homekit(&mut self, node: &Node, streams: &[Stream]) -> Vec<(String, Homekit)> {
+    fn homekit(&mut self, streams: &[Stream]) -> Vec<(String, Homekit)> {
         let mut out = Vec::new();
-        let Some(section) = sections::find("homekit") else { return out };
-        if !matches!(node.value, Value::Map(_) | Value::Null) {
-            let sentence = format!("homekit: here is {}; expected names of streams", node.kind());
-            self.fault("homekit", &node.at, sentence);
-        }
-        for entry in node.entries() {
-            let path = format!("homekit.{}", entry.key);
-            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
-            let row = Homekit::from_values(row);
+        for (entry, path, values) in self.rows("homekit") {
+            let row = Homekit::from_values(values);
             // a bridge is no stream: those behind it are
             if row.streams.is_empty() && !streams.iter().any(|s| s.name == entry.key) {
-                let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
-                self.unknown("stream", &path, &entry.key, &entry.at, meant);
+                self.unknown_stream(&path, &entry.key, &entry.at, streams);
                 continue;
             }
             for name in row.streams.iter().filter(|name| !streams.iter().any(|s| s.name == **name)) {
-                let meant = nearest(name, streams.iter().map(|s| s.name.as_str()));
-                self.unknown("stream", &format!("{path}.streams"), name, &entry.at, meant);
+                self.unknown_stream(&format!("{path}.streams"), name, &entry.at, streams);
             }
             out.push((entry.key.clone(), row));
         }
         out
     }
 
-    fn record(&mut self, node: &Node, streams: &[Stream]) -> Vec<(String, Record)> {
+    fn record(&mut self, streams: &[Stream]) -> Vec<(String, Record)> {
         let mut out = Vec::new();
-        let Some(section) = sections::find("record") else { return out };
-        if !matches!(node.value, Value::Map(_) | Value::Null) {
-            let sentence = format!("record: here is {}; expected names of streams", node.kind());
-            self.fault("record", &node.at, sentence);
-        }
-        for entry in node.entries() {
-            let path = format!("record.{}", entry.key);
-            let row = self.table(section, &path, &path, &entry.value, &mut Vec::new());
-            if !streams.iter().any(|s| s.name == entry.key) {
-                let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
-                self.unknown("stream", &path, &entry.key, &entry.at, meant);
-                continue;
+        for (entry, path, values) in self.rows("record") {
+            if streams.iter().any(|s| s.name == entry.key) {
+                out.push((entry.key.clone(), Record::from_values(values)));
+            } else {
+                self.unknown_stream(&path, &entry.key, &entry.at, streams);
             }
-            out.push((entry.key.clone(), Record::from_values(row)));
         }
         out
     }
 
-    fn preload(&mut self, node: &Node, streams: &[Stream]) -> Vec<(String, String)> {
-        let out = self.texts("preload", node);
-        for entry in node.entries() {
+    /// Names of streams with a map each: the entry, its path and its values.
+    fn rows(&mut self, name: &'static str) -> Vec<(&'a Entry, String, Values)> {
+        let mut out = Vec::new();
+        let Some(section) = sections::find(name) else { return out };
+        for entry in self.map(name, "names of streams") {
+            let path = format!("{name}.{}", entry.key);
+            let values = self.table(section, &path, &path, &entry.value, &mut Vec::new());
+            out.push((entry, path, values));
+        }
+        out
+    }
+
+    fn preload(&mut self, streams: &[Stream]) -> Vec<(String, String)> {
+        let out = self.texts("preload");
+        for entry in self.find("preload").map_or(&[][..], |(_, node)| node.entries()) {
             let known = |s: &Stream| s.name == entry.key || s.aliases.contains(&entry.key);
             if !streams.iter().any(known) {
-                let meant = nearest(&entry.key, streams.iter().map(|s| s.name.as_str()));
-                self.unknown("stream", &format!("preload.{}", entry.key), &entry.key, &entry.at, meant);
+                self.unknown_stream(&format!("preload.{}", entry.key), &entry.key, &entry.at, streams);
             }
         }
         out
     }
 
-    fn publish(&mut self, node: &Node) -> Vec<(String, Vec<String>)> {
+    fn publish(&mut self) -> Vec<(String, Vec<String>)> {
         let mut out = Vec::new();
-        for entry in node.entries() {
+        let entries = self.find("publish").map_or(&[][..], |(_, node)| node.entries());
+        for entry in entries {
             match values::parse(super::keys::Kind::List, &entry.value) {
                 Ok(Val::List(targets)) => {
                     targets.iter().for_each(|target| self.secrets.add_url(target));

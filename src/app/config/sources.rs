@@ -52,7 +52,7 @@ impl World<'_> {
 /// The configuration and everything there is to say about it.
 pub struct Loaded {
     /// What was understood, defaults for the rest.
-    pub config: Config,
+    pub config: Rc<Config>,
     /// What to tell, in the order of the texts.
     pub problems: Vec<Problem>,
     /// What must not be shown.
@@ -152,7 +152,7 @@ pub fn load_instead(arguments: &[String], world: &World<'_>, text: Option<&str>)
             problem.sentence = masked;
         }
     }
-    Loaded { config, problems, secrets, files, target }
+    Loaded { config: Rc::new(config), problems, secrets, files, target }
 }
 
 fn parse(text: &Text, problems: &mut Vec<Problem>) -> Option<Node> {

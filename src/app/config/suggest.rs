@@ -5,12 +5,18 @@ const MAX_WORD: usize = 32;
 
 /// The known word that is few enough edits away to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.len() / 3).clamp(1, 3);
-    known
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= limit && !candidate.is_empty())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let mut best = (usize::MAX, None);
+    known.for_each(|candidate| compare(word, candidate, &mut best));
+    best.1
+}
+
+/// Takes the candidate if it is nearer than the best so far. Not generic, as those who ask are many.
+#[inline(never)]
+fn compare<'a>(word: &str, candidate: &'a str, best: &mut (usize, Option<&'a str>)) {
+    let distance = distance(word, candidate);
+    if distance < best.0 && distance <= (word.len() / 3).clamp(1, 3) && !candidate.is_empty() {
+        *best = (distance, Some(candidate));
+    }
 }
 
 /// Edits from one word to the other; swapped neighbours are one.

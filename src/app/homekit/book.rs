@@ -7,6 +7,7 @@ use crate::homekit::crypto::sha512;
 use crate::homekit::pairing::book::{Book, Identity, MOST_PAIRINGS, Pairing};
 use crate::homekit::payload::{Code, SetupId};
 use crate::homekit::server::random;
+use crate::net::log;
 
 /// What the stream's book is called on flash: readable, and no two streams' the same.
 pub fn name(stream: &str) -> String {

@@ -26,6 +26,7 @@ use crate::homekit::server::{Annex, Behind, Listening, Server, Snapshots, Store,
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
 use crate::net::lists::drop_where;
+use crate::net::log;
 use crate::net::socket::Listener;
 use crate::net::worker::Worker;
 use crate::stream::{Hall, Local, Off};

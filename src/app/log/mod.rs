@@ -1,6 +1,6 @@
 //! The log: what streamd tells the person who looks after the camera.
 //!
-//! Everything is said through the `log` crate's macros (`warn!(target: "rtsp", …)`, or without a
+//! Everything is said through the macros of [`crate::net::log`] (`warn!(target: "rtsp", …)`, or without a
 //! target: the module's path names it) and goes to one output and to a ring that the API reads. On
 //! the way a message loses secrets and control characters, and repetitions become a count. A message
 //! of a level that is off costs one comparison. Nothing here waits, and no message is on a frame's

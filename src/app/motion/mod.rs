@@ -2,10 +2,10 @@
 //! for whoever has to find the right threshold, and for the table of scores in `docs/motion.md`.
 
 mod plot;
-pub(super) mod score;
+mod score;
 
 use super::help::Exit;
-use super::program::{Program, configure_log};
+use super::program::{Program, configure_quiet_log};
 use super::run::configuration;
 use super::{log as logging, modules};
 use crate::media::annexb::{self, AccessUnits, nals, push_with_length};
@@ -17,7 +17,6 @@ use crate::motion::plain::Plain;
 use crate::net::executor::LocalExecutor;
 use crate::stream::{Join, Peer, SourceSpec, Step, Wish};
 use score::{Labels, Score};
-pub use score::{seconds, threshold};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -281,11 +280,7 @@ fn live(options: &Options, scope: &mut Scope<'_>) -> Result<(), String> {
     logging::install();
     let loaded = configuration(&options.config);
     logging::set_secrets(loaded.secrets.clone());
-    let mut config = loaded.config.clone();
-    if config.tree.get("log").is_none() {
-        config.log.level = "error";
-    }
-    configure_log(&config);
+    configure_quiet_log(&loaded.config);
     let executor = Rc::new(LocalExecutor::new());
     let program = Program::new(executor.clone(), options.config.clone(), loaded, modules::compiled());
     modules::register(&program.hall, &|_| true);

@@ -13,6 +13,7 @@ use crate::net::limits::{
     HDS_WRITE_TIME, HOMEKIT_READ, YIELD_MESSAGES,
 };
 use crate::net::lists::drop_where;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;
 use crate::net::socket::{Listener, Socket};

@@ -17,6 +17,7 @@ use super::camera::{Command, Endpoints, NoEndpoint, Selected, Size, Srtp};
 use crate::net::clock;
 use crate::net::limits::LIVE_VIEWERS;
 use crate::net::lists::drop_where;
+use crate::net::log;
 use crate::net::sleeper::Sleeper;
 use crate::stream::{AttachError, Hall, Peer, Stream};
 use server::{Place, Work};

@@ -12,6 +12,7 @@ use crate::homekit::camera::{Selected, Srtp};
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
 use crate::net::limits::{LIVE_STRANGERS, YIELD_BYTES, YIELD_MESSAGES};
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::rtcp::{self, Ntp, SenderInfo};
 use crate::net::rtp::is_rtcp;

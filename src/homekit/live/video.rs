@@ -8,6 +8,7 @@ use super::session::{Leg, Session};
 use super::socket::Socket;
 use crate::media::{Codec, Time};
 use crate::net::limits::LIVE_PACKET;
+use crate::net::log;
 use crate::net::rtp::pay::{Packetizer, PayError, Piece};
 use crate::net::srtp::{Sender, TAG};
 use crate::net::udp::Batch;

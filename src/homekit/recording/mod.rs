@@ -14,6 +14,7 @@ use crate::media::nal::NalCodec;
 use crate::media::parameter_sets::{ParameterSets, VideoProfile};
 use crate::media::{Codec, CodecId, Kind, Time};
 use crate::net::clock;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;
 use crate::stream::{Close, Hall, Join, KEY_AGE, Keep, Peer, Reader, Stream, Track, Wish, backoff};

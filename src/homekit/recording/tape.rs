@@ -12,6 +12,7 @@ use crate::media::parameter_sets::ParameterSets;
 use crate::media::{CodecId, Time};
 use crate::net::clock;
 use crate::net::limits::RECORDING_TIME;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::stream::{Clip, Cut, Join, Reader, Track, Viewer, bump};
 use std::pin::Pin;

@@ -120,11 +120,17 @@ impl Connection {
         Ok(pending.is_empty())
     }
 
+    /// Puts something small behind what is not written yet.
+    pub(super) fn append(&self, bytes: &[u8]) {
+        self.pending.borrow_mut().extend_from_slice(bytes);
+    }
+
     fn try_flush(&self) -> io::Result<Option<usize>> {
         let mut pending = self.pending.borrow_mut();
         let rest = pending.get(self.pending_from.get()..).unwrap_or_default();
         if rest.is_empty() {
             *pending = Vec::new();
+            self.pending_from.set(0);
             return Ok(None);
         }
         let n = self.socket.try_write(&[IoSlice::new(rest)])?;

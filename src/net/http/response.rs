@@ -31,9 +31,12 @@ pub struct Response {
 impl Response {
     fn new(status: u16, content_type: impl Into<Cow<'static, str>>, body: Body) -> Response {
         let headers = Vec::with_capacity(4);
-        let r = Response { status, headers, body, close: false, ranges: false };
+        let mut r = Response { status, headers, body, close: false, ranges: false };
         let content_type = content_type.into();
-        if content_type.is_empty() { r } else { r.header("Content-Type", content_type) }
+        if !content_type.is_empty() {
+            r.add("Content-Type", content_type);
+        }
+        r
     }
 
     /// A status and nothing else.
@@ -110,12 +113,16 @@ impl Response {
 
     /// With one more header field. Control characters in the value become spaces.
     pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
-        let mut value = value.into();
+        self.add(name, value.into());
+        self
+    }
+
+    #[inline(never)]
+    fn add(&mut self, name: &'static str, mut value: Cow<'static, str>) {
         if value.contains(char::is_control) {
             value = Cow::Owned(value.replace(char::is_control, " "));
         }
         self.headers.push((name, value));
-        self
     }
 
     /// The last on its connection.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 /// A request that was let in.
 pub struct Request {
     /// Method, path, query and header fields.
-    pub head: Head,
+    pub head: Rc<Head>,
     /// The path without the router's base.
     pub path: String,
     /// What stands after the route's prefix; empty for an exact route.

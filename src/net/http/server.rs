@@ -13,6 +13,7 @@ pub use super::settings::{Limits, Settings};
 use crate::net::auth::{Authenticator, address_key};
 use crate::net::executor::LocalExecutor;
 use crate::net::limits::*;
+use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::socket::{Listener, Peer, Socket};
 use async_task::Task;
@@ -38,10 +39,42 @@ pub struct Stats {
     pub refused: u64,
 }
 
-/// Why a body was not read.
-enum NoBody {
+/// What a server counts, as [`Stats`] shows it.
+#[derive(Default)]
+struct Counts {
+    accepted: Cell<u64>,
+    crowded: Cell<u64>,
+    requests: Cell<u64>,
+    refused: Cell<u64>,
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// Why a connection ends before its peer wants it to.
+enum Over {
+    /// The request was refused, and the peer shall know why.
     Refused(Refusal),
+    /// The peer is gone, or stuck.
     Lost,
+}
+
+impl From<io::Error> for Over {
+    fn from(_: io::Error) -> Over {
+        Over::Lost
+    }
+}
+
+impl From<Refusal> for Over {
+    fn from(refusal: Refusal) -> Over {
+        Over::Refused(refusal)
+    }
+}
+
+/// An error of waiting for the peer: where it took too long, `late` is what it is told.
+fn too_late(error: &io::Error, late: &'static str) -> Over {
+    if error.kind() == ErrorKind::TimedOut { Over::Refused(Refusal::new(408, late)) } else { Over::Lost }
 }
 
 /// The server. Shared by its listeners and connections.
@@ -51,7 +84,7 @@ pub struct Server {
     settings: Settings,
     connections: RefCell<Vec<Rc<Connection>>>,
     listeners: Cell<u32>,
-    stats: Cell<Stats>,
+    counts: Counts,
 }
 
 /// A listener at work. Dropping it stops listening and closes what came by it.
@@ -103,7 +136,7 @@ impl Server {
             settings,
             connections: RefCell::default(),
             listeners: Cell::new(0),
-            stats: Cell::default(),
+            counts: Counts::default(),
         })
     }
 
@@ -114,13 +147,13 @@ impl Server {
 
     /// What it has seen.
     pub fn stats(&self) -> Stats {
-        Stats { connections: self.connections.borrow().len(), ..self.stats.get() }
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut Stats)) {
-        let mut stats = self.stats.get();
-        change(&mut stats);
-        self.stats.set(stats);
+        Stats {
+            connections: self.connections.borrow().len(),
+            accepted: self.counts.accepted.get(),
+            crowded: self.counts.crowded.get(),
+            requests: self.counts.requests.get(),
+            refused: self.counts.refused.get(),
+        }
     }
 
     /// Serves what comes by that listener, as long as the result is kept.
@@ -161,9 +194,9 @@ impl Server {
     /// Gives a new connection its task, if there is room or room can be made.
     fn welcome(self: Rc<Self>, socket: Socket, peer: Peer, listener: u32) {
         let key = address_key(peer.address());
-        self.tell(|s| s.accepted += 1);
+        count(&self.counts.accepted);
         if !self.make_room(key, peer.is_here()) {
-            self.tell(|s| s.crowded += 1);
+            count(&self.counts.crowded);
             let busy = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             let _ = socket.try_write(&[IoSlice::new(busy)]);
             return;
@@ -185,8 +218,7 @@ impl Server {
         let executor = self.executor.clone();
         let run = async move {
             let _leave = leave;
-            // An error is the peer's going; nobody else is told.
-            let _ = self.run(&connection).await;
+            self.run(&connection).await;
         };
         executor.spawn(run).detach();
     }
@@ -205,74 +237,93 @@ impl Server {
         let Some(longest) = idle.min_by_key(|c| c.waiting.get()) else { return false };
         longest.evicted.set(true);
         longest.socket.shutdown(Shutdown::Both);
-        self.tell(|s| s.crowded += 1);
+        count(&self.counts.crowded);
         true
     }
 
-    async fn run(&self, c: &Rc<Connection>) -> io::Result<()> {
+    async fn run(&self, c: &Rc<Connection>) {
         let mut inbox = Inbox::default();
         let mut served = 0u32;
         loop {
-            let Some(head) = self.next_head(c, &mut inbox, served == 0).await? else { return Ok(()) };
+            match self.serve_one(c, &mut inbox, served).await {
+                Ok(true) => {}
+                // A peer's going is told to nobody.
+                Ok(false) | Err(Over::Lost) => return,
+                Err(Over::Refused(refusal)) => {
+                    count(&self.counts.refused);
+                    let mut text = String::from(refusal.sentence);
+                    text.push('\n');
+                    let response = Response::error(refusal.status, refusal.sentence);
+                    let head = response.head(Version::Http11, Some(text.len()), false, false);
+                    c.waiting.set(Some(Instant::now()));
+                    if c.write_all(&head, text.as_bytes()).await.is_ok() {
+                        c.linger().await;
+                    }
+                    return;
+                }
+            }
             served += 1;
             if served.is_multiple_of(YIELD_MESSAGES) {
                 yield_now().await;
             }
-            let mut keep = head.keep_alive && served < self.settings.limits.requests;
-            let now = (self.settings.clock)();
-            let response = match self.gate.admit(&head, &c.peer, now) {
-                Err(response) => {
-                    self.tell(|s| s.refused += 1);
-                    // A digest client sends its body again with the answer, on this connection.
-                    keep &= self.drain(c, &mut inbox, &head).await?;
-                    response
-                }
-                Ok(entry) => {
-                    let body = match entry.route.body {
-                        None => {
-                            keep &= !head.has_body();
-                            Vec::new()
-                        }
-                        Some(most) => match self.read_body(c, &mut inbox, &head, most).await {
-                            Ok(body) => body,
-                            Err(NoBody::Lost) => return Ok(()),
-                            Err(NoBody::Refused(refusal)) => return self.refuse(c, refusal).await,
-                        },
-                    };
-                    self.tell(|s| s.requests += 1);
-                    let request = Request {
-                        path: self.gate.inner_path(&head.path),
-                        rest: entry.rest,
-                        body,
-                        user: entry.user,
-                        peer: c.peer,
-                        address: entry.address,
-                        head: head.clone(),
-                    };
-                    (entry.route.handler)(request).await
-                }
-            };
-            keep &= !response.close;
-            if !self.answer(c, &mut inbox, &head, response, keep).await? {
-                return Ok(());
-            }
         }
     }
 
-    /// The next request's head; none when the peer has gone, stayed silent, or was refused.
-    async fn next_head(&self, c: &Connection, inbox: &mut Inbox, first: bool) -> io::Result<Option<Head>> {
+    /// Reads a request and answers it; whether another may follow.
+    async fn serve_one(&self, c: &Rc<Connection>, inbox: &mut Inbox, served: u32) -> Result<bool, Over> {
+        let head = Rc::new(self.next_head(c, inbox, served == 0).await?);
+        let now = (self.settings.clock)();
+        let admitted = self.gate.admit(&head, &c.peer, now);
+        // A digest client sends its body again with the answer, on this connection: it is read in any case.
+        let most = match &admitted {
+            Ok(entry) => entry.route.body,
+            Err(_) => (!head.expects_continue).then_some(HTTP_DRAIN),
+        };
+        let mut keep = head.keep_alive && served + 1 < self.settings.limits.requests;
+        let mut body = Vec::new();
+        match most {
+            None => keep &= !head.has_body(),
+            Some(most) => {
+                let kept = admitted.is_ok().then_some(&mut body);
+                match self.read_body(c, inbox, &head, most, kept).await {
+                    Err(Over::Refused(_)) if admitted.is_err() => keep = false,
+                    read => read?,
+                }
+            }
+        }
+        let response = match admitted {
+            Err(response) => {
+                count(&self.counts.refused);
+                response
+            }
+            Ok(entry) => {
+                count(&self.counts.requests);
+                let request = Request {
+                    path: self.gate.inner_path(&head.path),
+                    rest: entry.rest,
+                    body,
+                    user: entry.user,
+                    peer: c.peer,
+                    address: entry.address,
+                    head: head.clone(),
+                };
+                (entry.route.handler)(request).await
+            }
+        };
+        keep &= !response.close;
+        Ok(self.answer(c, inbox, &head, response, keep).await?)
+    }
+
+    /// The next request's head, from a peer that has not gone.
+    async fn next_head(&self, c: &Connection, inbox: &mut Inbox, first: bool) -> Result<Head, Over> {
         let limits = &self.settings.limits;
         let since = Instant::now();
         let mut deadline = since + if first { limits.head_time } else { limits.idle_time };
         let mut begun = first;
         loop {
-            match inbox.head() {
-                Ok(Some(head)) => {
-                    c.waiting.set(None);
-                    return Ok(Some(head));
-                }
-                Ok(None) => {}
-                Err(refusal) => return self.refuse(c, refusal).await.map(|()| None),
+            if let Some(head) = inbox.head()? {
+                c.waiting.set(None);
+                return Ok(head);
             }
             let partial = !inbox.unread().is_empty();
             if partial && !begun {
@@ -283,60 +334,32 @@ impl Server {
                 c.waiting.set(Some(since));
             }
             match c.fill(inbox, deadline).await {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::TimedOut && partial => {
-                    let late = Refusal::new(408, "the request took too long to arrive");
-                    return self.refuse(c, late).await.map(|()| None);
-                }
-                Err(e) => return Err(e),
+                Ok(1..) => {}
+                Err(e) if partial => return Err(too_late(&e, "the request took too long to arrive")),
+                _ => return Err(Over::Lost),
             }
         }
     }
 
-    async fn refuse(&self, c: &Connection, refusal: Refusal) -> io::Result<()> {
-        self.tell(|s| s.refused += 1);
-        let mut text = String::from(refusal.sentence);
-        text.push('\n');
-        let response = Response::error(refusal.status, refusal.sentence);
-        let head = response.head(Version::Http11, Some(text.len()), false, false);
-        c.waiting.set(Some(Instant::now()));
-        c.write_all(&head, text.as_bytes()).await?;
-        c.linger().await;
-        Ok(())
-    }
-
-    /// Reads the body, at most `most` bytes of it.
+    /// Reads the body, at most `most` bytes of it, into `kept` or into nothing.
     async fn read_body(
         &self,
         c: &Connection,
         inbox: &mut Inbox,
         head: &Head,
         most: usize,
-    ) -> Result<Vec<u8>, NoBody> {
-        let mut body = Vec::new();
-        self.each_piece(c, inbox, head, most, &mut |piece| body.extend_from_slice(piece)).await?;
-        Ok(body)
-    }
-
-    async fn each_piece(
-        &self,
-        c: &Connection,
-        inbox: &mut Inbox,
-        head: &Head,
-        most: usize,
-        take: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), NoBody> {
-        let too_long = NoBody::Refused(Refusal::new(413, "the body is longer than this route takes"));
+        mut kept: Option<&mut Vec<u8>>,
+    ) -> Result<(), Over> {
+        let too_long = Refusal::new(413, "the body is longer than this route takes");
         if matches!(head.framing, Framing::Length(n) if n > most as u64) {
-            return Err(too_long);
+            return Err(Over::Refused(too_long));
         }
         let mut reader = BodyReader::new(head.framing);
         if reader.is_done() {
             return Ok(());
         }
         if head.expects_continue && inbox.unread().is_empty() {
-            c.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.map_err(|_| NoBody::Lost)?;
+            c.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await?;
         }
         let since = Instant::now();
         let deadline =
@@ -345,42 +368,26 @@ impl Server {
         let mut length = 0usize;
         while !reader.is_done() {
             let unread = inbox.unread();
-            let (used, data) = reader.feed(unread).map_err(NoBody::Refused)?;
+            let (used, data) = reader.feed(unread)?;
             length = length.saturating_add(data.len());
             if length > most {
-                return Err(too_long);
+                return Err(Over::Refused(too_long));
             }
-            take(unread.get(data).unwrap_or_default());
+            if let Some(kept) = &mut kept {
+                kept.extend_from_slice(unread.get(data).unwrap_or_default());
+            }
             inbox.consume(used);
             if used > 0 {
                 continue;
             }
             match c.fill(inbox, deadline).await {
-                Ok(0) => return Err(NoBody::Lost),
+                Ok(0) => return Err(Over::Lost),
                 Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::TimedOut => {
-                    return Err(NoBody::Refused(Refusal::new(408, "the body took too long to arrive")));
-                }
-                Err(_) => return Err(NoBody::Lost),
+                Err(e) => return Err(too_late(&e, "the body took too long to arrive")),
             }
         }
         c.waiting.set(None);
         Ok(())
-    }
-
-    /// Throws away the body of a request that is refused; whether the connection can be kept.
-    async fn drain(&self, c: &Connection, inbox: &mut Inbox, head: &Head) -> io::Result<bool> {
-        if !head.has_body() {
-            return Ok(true);
-        }
-        if head.expects_continue {
-            return Ok(false);
-        }
-        match self.each_piece(c, inbox, head, HTTP_DRAIN, &mut |_| {}).await {
-            Ok(()) => Ok(true),
-            Err(NoBody::Refused(_)) => Ok(false),
-            Err(NoBody::Lost) => Err(ErrorKind::UnexpectedEof.into()),
-        }
     }
 
     /// Writes the answer; whether the connection goes on.
@@ -402,11 +409,19 @@ impl Server {
         };
         let keep = keep && (length.is_some() || only_head || chunked);
         let text = response.head(head.version, length, keep, cors);
+        let body = match &response.body {
+            Body::Bytes(bytes) if !only_head => bytes.get(part).unwrap_or_default(),
+            _ => &[],
+        };
+        if length.is_some() {
+            c.waiting.set(Some(Instant::now()));
+        }
+        if response.status != 0 {
+            c.write_all(&text, body).await?;
+        }
         match response.body {
+            Body::Bytes(_) => c.waiting.set(None),
             Body::Taken(run) => {
-                if response.status != 0 {
-                    c.write_all(&text, b"").await?;
-                }
                 let taken = Taken {
                     connection: c.clone(),
                     unread: inbox.take(),
@@ -415,20 +430,13 @@ impl Server {
                 run(taken).await;
                 return Ok(false);
             }
-            Body::Stream(_) if only_head => c.write_all(&text, b"").await?,
+            Body::Stream(_) if only_head => {}
             Body::Stream(write) => {
-                c.write_all(&text, b"").await?;
                 write(BodyWriter { connection: c.clone(), chunked }).await?;
-                c.flush().await?;
                 if chunked {
-                    c.write_all(b"0\r\n\r\n", b"").await?;
+                    c.append(b"0\r\n\r\n");
                 }
-            }
-            Body::Bytes(bytes) => {
-                let body = if only_head { &[] } else { bytes.get(part).unwrap_or_default() };
-                c.waiting.set(Some(Instant::now()));
-                c.write_all(&text, body).await?;
-                c.waiting.set(None);
+                c.flush().await?;
             }
         }
         if !keep {

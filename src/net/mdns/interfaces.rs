@@ -67,11 +67,10 @@ pub(super) fn interfaces() -> Vec<Interface> {
         if let Some(interface) = found.get_mut(place)
             && interface.addresses.len() < MDNS_ADDRESSES
         {
-            interface.addresses.push((address, prefix as u8));
+            let new = (address, prefix as u8);
+            let at = interface.addresses.partition_point(|known| *known < new);
+            interface.addresses.insert(at, new);
         }
-    }
-    for interface in &mut found {
-        interface.addresses.sort_unstable();
     }
     found
 }

@@ -10,18 +10,19 @@ use crate::media::Time;
 use crate::net::clock;
 use crate::net::executor::LocalExecutor;
 use crate::net::limits::{MDNS_READ, MDNS_SERVICES, YIELD_MESSAGES};
+use crate::net::log;
 use crate::net::reactor::{Async, Timer};
 use async_task::Task;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, NetlinkAddr, SockFlag, SockProtocol,
-    SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, recv, recvmsg, sendmsg, setsockopt, socket,
-    sockopt,
+    AddressFamily, ControlMessage, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, SockaddrIn,
+    SockaddrIn6, SockaddrStorage, bind, recv, recvmsg, sendmsg, socket,
 };
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::offset_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -39,6 +40,23 @@ const SETTLE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between looks where the kernel tells nothing, and between tries to open the sockets.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// Options of the sockets: numbers at their level. What comes says by which interface.
+const OPTIONS4: [(i32, i32, i32); 4] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR, 1),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, 255),
+    (libc::IPPROTO_IP, libc::IP_TTL, 255),
+];
+const OPTIONS6: [(i32, i32, i32); 5] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR, 1),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, 255),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, 255),
+];
+/// Bytes that the kernel may write beside a packet.
+const BESIDE: usize = 64;
 
 /// The responder. Services that were registered with it go when it goes.
 pub struct Responder {
@@ -103,22 +121,20 @@ impl Responder {
     pub fn register(&self, service: Service) -> Result<Registration, Invalid> {
         let inner = self.inner.clone();
         let (mut id, mut file) = (0, None);
+        Claim::service(1, &service)?;
         match inner.settings.mode {
             Mode::Own => {
                 id = inner.session.borrow_mut().add(clock::now(), &service)?;
                 inner.wake();
             }
             Mode::Files => {
-                Claim::service(1, &service)?;
                 let mut files = inner.files.borrow_mut();
                 let free = (1..=MDNS_SERVICES as u32).find(|n| !files.contains(n));
                 id = free.ok_or(Invalid::Full)?;
                 files.push(id);
                 file = Some(files::path(&inner.settings.directory, &service, id));
             }
-            Mode::Off => {
-                Claim::service(1, &service)?;
-            }
+            Mode::Off => {}
         }
         let registration = Registration { inner, id, service: RefCell::new(service), file };
         registration.write();
@@ -354,19 +370,14 @@ fn open(v6: bool) -> nix::Result<Async<OwnedFd>> {
     let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Datagram, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     // kernels before 3.9 do not know it and do not need it
-    let _ = setsockopt(&fd, sockopt::ReusePort, &true);
+    let _ = set(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, &1);
+    for &(level, option, value) in if v6 { &OPTIONS6[..] } else { &OPTIONS4 } {
+        set(fd.as_raw_fd(), level, option, &value)?;
+    }
     if v6 {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-        setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
-        setsockopt(&fd, sockopt::Ipv6MulticastHops, &255)?;
-        setsockopt(&fd, sockopt::Ipv6Ttl, &255)?;
         bind(fd.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, PORT, 0, 0)))?;
     } else {
-        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
-        setsockopt(&fd, sockopt::IpMulticastTtl, &255)?;
-        setsockopt(&fd, sockopt::Ipv4Ttl, &255)?;
         bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT)))?;
     }
     wait_on(fd)
@@ -385,23 +396,22 @@ fn listen_to_kernel() -> nix::Result<Async<OwnedFd>> {
     wait_on(fd)
 }
 
-/// Joins the group on an interface; who is in it already stays.
 #[allow(unsafe_code)]
+fn set<T>(fd: i32, level: i32, option: i32, value: &T) -> nix::Result<()> {
+    // SAFETY: the kernel reads as many bytes as it is told, and those are the value's own.
+    let answer = unsafe {
+        libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32)
+    };
+    Errno::result(answer).map(drop)
+}
+
+/// Joins the group on an interface; who is in it already stays.
 fn join(socket: &Async<OwnedFd>, index: u32, v6: bool) {
-    fn set<T>(fd: i32, level: i32, option: i32, value: &T) {
-        // SAFETY: the kernel reads as many bytes as it is told, and those are the value's own.
-        let answer = unsafe {
-            libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32)
-        };
-        if answer < 0 && Errno::last() != Errno::EADDRINUSE {
-            log::debug!(target: "mdns", "cannot join: {}", io::Error::last_os_error());
-        }
-    }
     let fd = socket.as_raw_fd();
-    if v6 {
+    let joined = if v6 {
         let group = libc::in6_addr { s6_addr: GROUP6.octets() };
         let request = libc::ipv6_mreq { ipv6mr_multiaddr: group, ipv6mr_interface: index as _ };
-        set(fd, libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP, &request);
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP, &request)
     } else {
         // by number: several interfaces may have one address, or none yet
         let request = libc::ip_mreqn {
@@ -409,15 +419,19 @@ fn join(socket: &Async<OwnedFd>, index: u32, v6: bool) {
             imr_address: libc::in_addr { s_addr: 0 },
             imr_ifindex: index as i32,
         };
-        set(fd, libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &request);
+        set(fd, libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &request)
+    };
+    if let Err(error) = joined
+        && error != Errno::EADDRINUSE
+    {
+        log::debug!(target: "mdns", "cannot join: {}", io::Error::from(error));
     }
 }
 
 /// One packet into the buffer, if it was whole and said where it came from.
 fn receive(socket: &Async<OwnedFd>, v6: bool, turn: &mut Turn) -> nix::Result<Option<(Origin, usize)>> {
-    if turn.cmsg.capacity() == 0 {
-        turn.cmsg = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
-    }
+    turn.cmsg.clear();
+    turn.cmsg.resize(BESIDE, 0);
     let mut parts = [IoSliceMut::new(&mut turn.buf)];
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
@@ -429,21 +443,31 @@ fn receive(socket: &Async<OwnedFd>, v6: bool, turn: &mut Turn) -> nix::Result<Op
         return Ok(None);
     }
     let Some(address) = message.address.as_ref().and_then(address) else { return Ok(None) };
-    for control in message.cmsgs()? {
-        let (index, multicast) = match control {
-            ControlMessageOwned::Ipv4PacketInfo(info) => {
-                let to = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
-                (info.ipi_ifindex as u32, to.is_multicast())
-            }
-            ControlMessageOwned::Ipv6PacketInfo(info) => {
-                let to = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                (info.ipi6_ifindex, to.is_multicast())
-            }
-            _ => continue,
-        };
-        return Ok(Some((Origin { link: Link { index, v6 }, address, multicast }, message.bytes)));
+    let len = message.bytes;
+    let arrival = arrival(&turn.cmsg, v6);
+    Ok(arrival.map(|(index, multicast)| (Origin { link: Link { index, v6 }, address, multicast }, len)))
+}
+
+/// By which interface a packet came, and whether it was for all: what the kernel writes beside it, which
+/// is the one thing that was asked of it.
+fn arrival(beside: &[u8], v6: bool) -> Option<(u32, bool)> {
+    let number = |at: usize| Some(u32::from_ne_bytes(*beside.get(at..)?.first_chunk()?));
+    let asked =
+        if v6 { [libc::IPPROTO_IPV6, libc::IPV6_PKTINFO] } else { [libc::IPPROTO_IP, libc::IP_PKTINFO] };
+    let fields = [offset_of!(libc::cmsghdr, cmsg_level), offset_of!(libc::cmsghdr, cmsg_type)];
+    if fields.map(number) != asked.map(|n| Some(n as u32)) {
+        return None;
     }
-    Ok(None)
+    let data = size_of::<libc::cmsghdr>();
+    Some(if v6 {
+        let to = data + offset_of!(libc::in6_pktinfo, ipi6_addr);
+        let index = number(data + offset_of!(libc::in6_pktinfo, ipi6_ifindex))?;
+        (index, beside.get(to) == Some(&0xff))
+    } else {
+        let to = data + offset_of!(libc::in_pktinfo, ipi_addr);
+        let index = number(data + offset_of!(libc::in_pktinfo, ipi_ifindex))?;
+        (index, beside.get(to)? >> 4 == 0xe)
+    })
 }
 
 fn address(from: &SockaddrStorage) -> Option<SocketAddr> {

@@ -5,7 +5,6 @@
 
 use super::packet::seq_diff;
 use crate::media::Time;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Packets held back if nothing else is said.
@@ -47,7 +46,7 @@ pub struct Reorder {
     wait: Duration,
     next: Option<u16>,
     /// Sorted by sequence number, all after `next`.
-    held: VecDeque<Held>,
+    held: Vec<Held>,
     free: Vec<Vec<u8>>,
     out: Vec<u8>,
     /// The number that would confirm a jump.
@@ -63,7 +62,7 @@ impl Reorder {
             most: most.clamp(1, 1024),
             wait,
             next: None,
-            held: VecDeque::new(),
+            held: Vec::new(),
             free: Vec::new(),
             out: Vec::new(),
             jumped: None,
@@ -113,19 +112,18 @@ impl Reorder {
     /// The next thing that can be used now; ask until there is none.
     pub fn pop(&mut self, now: Time) -> Option<Popped<'_>> {
         let next = self.next?;
-        let first = self.held.front()?;
-        let missing = first.seq.wrapping_sub(next);
+        let missing = self.held.first()?.seq.wrapping_sub(next);
         if missing > 0 {
             // Held packets are in order of number, not of arrival.
             let waited = self.held.iter().any(|h| now.since(h.since) >= self.wait);
             if !waited && self.held.len() < self.most {
                 return None;
             }
-            self.next = Some(first.seq);
+            self.next = Some(next.wrapping_add(missing));
             self.lost = self.lost.saturating_add(u32::from(missing));
             return Some(Popped::Lost(missing));
         }
-        let first = self.held.pop_front()?;
+        let first = self.held.remove(0);
         self.next = Some(next.wrapping_add(1));
         let used = std::mem::replace(&mut self.out, first.bytes);
         if self.free.len() < self.most {
@@ -141,7 +139,7 @@ impl Reorder {
 
     /// Forgets everything held: the sender began anew.
     pub fn restart(&mut self) {
-        while let Some(held) = self.held.pop_front() {
+        for held in self.held.drain(..) {
             if self.free.len() < self.most {
                 self.free.push(held.bytes);
             }

@@ -326,11 +326,15 @@ impl Session {
                 place.failures = 0;
             }
         }
-        let slots = self.places.iter().flat_map(|p| &p.slots);
-        let steps = slots.clone().filter(|s| s.step < DONE).map(|s| s.due);
-        let wants = slots.filter(|s| s.want != 0).map(|s| s.want_at);
-        let due = steps.chain(wants).chain(self.held.iter().map(|h| h.due)).min();
-        if self.is_empty() { None } else { due }
+        let mut due = Due(None);
+        for slot in self.places.iter().flat_map(|p| &p.slots) {
+            due.at(slot.due, slot.step < DONE);
+            due.at(slot.want_at, slot.want != 0);
+        }
+        for held in &self.held {
+            due.at(held.due, true);
+        }
+        if self.is_empty() { None } else { due.0 }
     }
 
     /// Asks whether a name is free, as many names in a packet as have room.
@@ -441,6 +445,17 @@ impl Session {
     fn is_own(&self, now: Time, bytes: &[u8]) -> bool {
         let mark = mark(bytes);
         self.own.iter().any(|(own, then)| *own == mark && now.since(*then) < SLOW)
+    }
+}
+
+/// The soonest of times.
+struct Due(Option<Time>);
+
+impl Due {
+    fn at(&mut self, time: Time, counts: bool) {
+        if counts && self.0.is_none_or(|soonest| time < soonest) {
+            self.0 = Some(time);
+        }
     }
 }
 

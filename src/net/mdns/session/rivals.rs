@@ -12,13 +12,13 @@ impl Session {
         for _ in 0..authorities {
             let record = r.record()?;
             if record.name.is(&claim.name) && theirs.len() < 16 && r.data(&record, &mut data).is_some() {
-                theirs.push((record.class & !TOP, record.kind, data.clone()));
+                enter(&mut theirs, (record.class & !TOP, record.kind, data.clone()));
             }
         }
         let host = &self.claims.first()?.name;
-        claim.each(claim.unique(), host, &place.addresses, &mut |r| ours.push((IN, r.kind, r.data.to_vec())));
-        theirs.sort();
-        ours.sort();
+        claim.each(claim.unique(), host, &place.addresses, &mut |r| {
+            enter(&mut ours, (IN, r.kind, r.data.to_vec()))
+        });
         Some(theirs > ours)
     }
 
@@ -110,6 +110,12 @@ impl Session {
             *slot = Slot { due, ..Slot::default() };
         }
     }
+}
+
+/// Puts a record where it belongs in order.
+fn enter(records: &mut Vec<(u16, u16, Vec<u8>)>, record: (u16, u16, Vec<u8>)) {
+    let at = records.partition_point(|known| *known < record);
+    records.insert(at, record);
 }
 
 /// The bits of a type of record.

@@ -93,15 +93,16 @@ impl Default for Options {
     }
 }
 
-/// Why a packet gave nothing. The depacketiser goes on with the next one.
+/// Why a packet gave nothing. The depacketiser goes on with the next one. It fits two registers, because
+/// it is handed on at every step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DepayError {
     /// No depacketiser for this codec.
     Codec(CodecId),
     /// The payload does not hold what its header says.
-    Malformed(&'static str),
+    Malformed(&'static &'static str),
     /// A mode that streamd does not read.
-    Unsupported(&'static str),
+    Unsupported(&'static &'static str),
     /// The unit is longer than the bound, or the sink has no room for it.
     TooLong(usize),
 }

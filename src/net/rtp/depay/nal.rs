@@ -192,26 +192,26 @@ impl NalDepay {
             24 => self.aggregate(rest, sink),
             28 => {
                 let Some((&fu, data)) = rest.split_first() else {
-                    return Err(DepayError::Malformed("FU-A without its header"));
+                    return Err(DepayError::Malformed(&"FU-A without its header"));
                 };
                 self.fragment(&[first & 0xE0 | fu & 0x1F], fu & 0x80 != 0, fu & 0x40 != 0, data, sink)
             }
-            25 => Err(DepayError::Unsupported("STAP-B (interleaved mode)")),
-            26 | 27 => Err(DepayError::Unsupported("MTAP (interleaved mode)")),
-            29 => Err(DepayError::Unsupported("FU-B (interleaved mode)")),
+            25 => Err(DepayError::Unsupported(&"STAP-B (interleaved mode)")),
+            26 | 27 => Err(DepayError::Unsupported(&"MTAP (interleaved mode)")),
+            29 => Err(DepayError::Unsupported(&"FU-B (interleaved mode)")),
             _ => self.single(payload, sink),
         }
     }
 
     fn payload_265(&mut self, payload: &[u8], sink: &mut dyn Sink) -> Result<(), DepayError> {
         let Some((&[first, second], rest)) = payload.split_first_chunk::<2>() else {
-            return if payload.is_empty() { Ok(()) } else { Err(DepayError::Malformed("H.265 header")) };
+            return if payload.is_empty() { Ok(()) } else { Err(DepayError::Malformed(&"H.265 header")) };
         };
         match first >> 1 & 0x3F {
             48 => self.aggregate(rest, sink),
             49 => {
                 let Some((&fu, data)) = rest.split_first() else {
-                    return Err(DepayError::Malformed("FU without its header"));
+                    return Err(DepayError::Malformed(&"FU without its header"));
                 };
                 let head = [first & 0x81 | (fu & 0x3F) << 1, second];
                 self.fragment(&head, fu & 0x80 != 0, fu & 0x40 != 0, data, sink)
@@ -244,12 +244,12 @@ impl NalDepay {
         while let Some((len, after)) = rest.split_first_chunk::<2>() {
             let len = usize::from(u16::from_be_bytes(*len));
             let Some((nal, after)) = after.split_at_checked(len) else {
-                return Err(DepayError::Malformed("aggregated NAL unit"));
+                return Err(DepayError::Malformed(&"aggregated NAL unit"));
             };
             self.whole(nal, sink)?;
             rest = after;
         }
-        if rest.is_empty() { Ok(()) } else { Err(DepayError::Malformed("aggregated NAL unit")) }
+        if rest.is_empty() { Ok(()) } else { Err(DepayError::Malformed(&"aggregated NAL unit")) }
     }
 
     fn fragment(

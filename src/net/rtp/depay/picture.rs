@@ -36,7 +36,7 @@ impl Jpeg {
         } else if self.writer.open && time != self.writer.time {
             self.end(sink)?;
         }
-        let malformed = DepayError::Malformed("JPEG header");
+        let malformed = DepayError::Malformed(&"JPEG header");
         let Some((&[_, o0, o1, o2, kind, q, wide, high], mut data)) = packet.payload.split_first_chunk::<8>()
         else {
             return Err(malformed);
@@ -57,14 +57,14 @@ impl Jpeg {
                 let (tables, rest) = rest.split_at_checked(len).ok_or(malformed)?;
                 data = rest;
                 if len > 256 {
-                    return Err(DepayError::Malformed("JPEG tables"));
+                    return Err(DepayError::Malformed(&"JPEG tables"));
                 }
                 if len > 0 {
                     self.kept.2.clear();
                     self.kept.2.extend_from_slice(tables);
                     (self.kept.0, self.kept.1) = (q, *precision);
                 } else if self.kept.0 != q || q == 255 {
-                    return Err(DepayError::Malformed("JPEG tables that were never sent"));
+                    return Err(DepayError::Malformed(&"JPEG tables that were never sent"));
                 }
             } else if self.kept.0 != q || self.kept.2.is_empty() {
                 self.kept = (q, 0, tables_of_quality(q).to_vec());
@@ -72,7 +72,7 @@ impl Jpeg {
             let halved_height = match kind & !64 {
                 0 => false,
                 1 => true,
-                _ => return Err(DepayError::Unsupported("a JPEG type other than 4:2:2 and 4:2:0")),
+                _ => return Err(DepayError::Unsupported(&"a JPEG type other than 4:2:2 and 4:2:0")),
             };
             let (width, height) = self.true_size(u16::from(wide) * 8, u16::from(high) * 8)?;
             self.headers.clear();
@@ -105,7 +105,7 @@ impl Jpeg {
     /// repaired as the predecessor does.
     fn true_size(&self, width: u16, height: u16) -> Result<(u16, u16), DepayError> {
         Ok(match (width, height) {
-            (0, _) | (_, 0) => self.size.ok_or(DepayError::Malformed("JPEG size of zero"))?,
+            (0, _) | (_, 0) => self.size.ok_or(DepayError::Malformed(&"JPEG size of zero"))?,
             (512, 1920 | 1440) => (2560, height),
             (1792, 112) => (3840, 2160),
             (256, 1296) => (2304, 1296),

@@ -106,7 +106,7 @@ impl Aac {
             || self.format.delta != self.format.index
             || width % 8 != 0
         {
-            return Err(DepayError::Unsupported("AU headers of an odd layout"));
+            return Err(DepayError::Unsupported(&"AU headers of an odd layout"));
         }
         let width = (width / 8).max(1);
         for i in 0..AU_MAX {
@@ -117,7 +117,7 @@ impl Aac {
             headers = after;
             let value = header.iter().fold(0_u32, |v, &b| v << 8 | u32::from(b));
             if value & ((1 << self.format.index) - 1) != 0 && i > 0 {
-                return Err(DepayError::Unsupported("interleaved AAC"));
+                return Err(DepayError::Unsupported(&"interleaved AAC"));
             }
             let size = (value >> self.format.index) as usize;
             let time = time.wrapping_add(AAC_SAMPLES.wrapping_mul(i as u32));
@@ -131,10 +131,10 @@ impl Aac {
                     self.missing = size;
                     return self.go_on(data, sink);
                 }
-                None => return Err(DepayError::Malformed("AAC access unit longer than its packet")),
+                None => return Err(DepayError::Malformed(&"AAC access unit longer than its packet")),
             }
         }
-        Err(DepayError::Malformed("too many AAC access units in a packet"))
+        Err(DepayError::Malformed(&"too many AAC access units in a packet"))
     }
 
     /// A fragment of an access unit.
@@ -142,7 +142,7 @@ impl Aac {
         let Some(missing) = self.missing.checked_sub(data.len()) else {
             self.missing = 0;
             self.writer.abort(sink);
-            return Err(DepayError::Malformed("AAC fragments longer than their unit"));
+            return Err(DepayError::Malformed(&"AAC fragments longer than their unit"));
         };
         self.missing = missing;
         self.writer.append(data, sink).inspect_err(|_| self.missing = 0)?;
@@ -177,7 +177,7 @@ impl Aac {
         if rest.is_empty() {
             Ok(())
         } else {
-            Err(DepayError::Malformed("AU headers longer than their packet"))
+            Err(DepayError::Malformed(&"AU headers longer than their packet"))
         }
     }
 }
@@ -211,7 +211,7 @@ impl Mpa {
         sink: &mut dyn Sink,
     ) -> Result<(), DepayError> {
         let Some(([_, _, o0, o1], data)) = packet.payload.split_first_chunk::<4>() else {
-            return Err(DepayError::Malformed("MPEG audio header"));
+            return Err(DepayError::Malformed(&"MPEG audio header"));
         };
         let offset = usize::from(u16::from_be_bytes([*o0, *o1]));
         if offset == 0 {

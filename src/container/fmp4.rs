@@ -61,6 +61,13 @@ impl Boxes<'_> {
         self.patch(at, len);
     }
 
+    /// A whole box of version 0 that holds nothing but these.
+    fn leaf(&mut self, kind: &[u8; 4], flags: u32, words: &[u32]) {
+        let at = self.full(kind, 0, flags);
+        self.words(words);
+        self.close(at);
+    }
+
     fn patch(&mut self, at: usize, value: u32) {
         if let Some(place) = self.0.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) {
             *place = value.to_be_bytes();
@@ -142,9 +149,7 @@ pub fn begin(sets: &ParameterSets, sound: Option<&AudioConfig>, out: &mut Vec<u8
     }
     let mvex = b.open(b"mvex");
     for track in [VIDEO, SOUND].into_iter().take(1 + usize::from(sound.is_some())) {
-        let trex = b.full(b"trex", 0, 0);
-        b.words(&[track, 1, 0, 0, 0]);
-        b.close(trex);
+        b.leaf(b"trex", 0, &[track, 1, 0, 0, 0]);
     }
     b.close(mvex);
     b.close(moov);
@@ -164,10 +169,8 @@ fn begin_track(b: &mut Boxes<'_>, track: u32, rate: u32, (width, height): (u16, 
     b.u32(u32::from(height) << 16);
     b.close(tkhd);
     let mdia = b.open(b"mdia");
-    let mdhd = b.full(b"mdhd", 0, 0);
     // undetermined language
-    b.words(&[0, 0, rate, 0, 0x55c4_0000]);
-    b.close(mdhd);
+    b.leaf(b"mdhd", 0, &[0, 0, rate, 0, 0x55c4_0000]);
     let hdlr = b.full(b"hdlr", 0, 0);
     b.u32(0);
     b.bytes(if track == VIDEO { b"vide" } else { b"soun" });
@@ -175,20 +178,15 @@ fn begin_track(b: &mut Boxes<'_>, track: u32, rate: u32, (width, height): (u16, 
     b.close(hdlr);
     let minf = b.open(b"minf");
     if track == VIDEO {
-        let vmhd = b.full(b"vmhd", 0, 1);
-        b.zeros(8);
-        b.close(vmhd);
+        b.leaf(b"vmhd", 1, &[0, 0]);
     } else {
-        let smhd = b.full(b"smhd", 0, 0);
-        b.zeros(4);
-        b.close(smhd);
+        b.leaf(b"smhd", 0, &[0]);
     }
     let dinf = b.open(b"dinf");
     let dref = b.full(b"dref", 0, 0);
     b.u32(1);
     // in this file
-    let url = b.full(b"url ", 0, 1);
-    b.close(url);
+    b.leaf(b"url ", 1, &[]);
     b.close(dref);
     b.close(dinf);
     let stbl = b.open(b"stbl");
@@ -199,11 +197,11 @@ fn begin_track(b: &mut Boxes<'_>, track: u32, rate: u32, (width, height): (u16, 
 
 fn end_track(b: &mut Boxes<'_>, [trak, mdia, minf, stbl, stsd]: [usize; 5]) {
     b.close(stsd);
-    for (name, words) in [(b"stts", 1), (b"stsc", 1), (b"stsz", 2), (b"stco", 1)] {
-        let empty = b.full(name, 0, 0);
-        b.zeros(4 * words);
-        b.close(empty);
+    for name in [b"stts", b"stsc"] {
+        b.leaf(name, 0, &[0]);
     }
+    b.leaf(b"stsz", 0, &[0, 0]);
+    b.leaf(b"stco", 0, &[0]);
     for at in [stbl, minf, mdia, trak] {
         b.close(at);
     }
@@ -301,16 +299,12 @@ pub fn fragment(number: u32, runs: &[Run<'_>], out: &mut Vec<u8>) -> usize {
     let start = out.len();
     let mut b = Boxes(out);
     let moof = b.open(b"moof");
-    let mfhd = b.full(b"mfhd", 0, 0);
-    b.u32(number);
-    b.close(mfhd);
+    b.leaf(b"mfhd", 0, &[number]);
     let mut places = [0usize; 2];
     for (run, place) in runs.iter().zip(&mut places) {
         let traf = b.open(b"traf");
         // offsets count from the moof
-        let tfhd = b.full(b"tfhd", 0, 0x02_0000);
-        b.u32(run.track);
-        b.close(tfhd);
+        b.leaf(b"tfhd", 0x02_0000, &[run.track]);
         let tfdt = b.full(b"tfdt", 1, 0);
         b.bytes(&run.decode.to_be_bytes());
         b.close(tfdt);

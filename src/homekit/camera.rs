@@ -221,12 +221,11 @@ impl Endpoints {
     /// The controller's write of characteristic 118.
     pub fn parse(bytes: &[u8]) -> Option<Endpoints> {
         let tlv = Tlv::parse(bytes).ok()?;
-        let place = tlv.nested(3)?;
-        let address: IpAddr = std::str::from_utf8(place.get(2)?).ok()?.parse().ok()?;
-        if place.byte(1)? != u8::from(address.is_ipv6()) {
+        let address: IpAddr = String::from_utf8(tlv.at(&[3, 2])?).ok()?.parse().ok()?;
+        if tlv.byte_at(&[3, 1])? != u8::from(address.is_ipv6()) {
             return None;
         }
-        let port = |kind| place.short(kind).filter(|&p| p != 0);
+        let port = |kind| tlv.short_at(&[3, kind]).filter(|&p| p != 0);
         Some(Endpoints {
             session: tlv.get(1)?.try_into().ok()?,
             address,
@@ -353,12 +352,15 @@ fn milliseconds(bytes: &[u8]) -> Option<u32> {
 }
 
 impl Rtp {
-    fn read(tlv: &Tlv) -> Rtp {
+    /// Of pictures or of sound, wherever they have it.
+    fn read(tlv: &Tlv, path: [u8; 2]) -> Rtp {
+        let [medium, own] = path;
+        let path = |kind| [medium, own, kind];
         Rtp {
-            payload: tlv.byte(1).filter(|p| *p < 128),
-            source: tlv.uint(2).and_then(|n| u32::try_from(n).ok()),
-            bitrate: tlv.short(3),
-            report_ms: tlv.get(4).and_then(milliseconds),
+            payload: tlv.byte_at(&path(1)).filter(|p| *p < 128),
+            source: tlv.number_at(&path(2)).and_then(|n| n.try_into().ok()),
+            bitrate: tlv.short_at(&path(3)),
+            report_ms: tlv.at(&path(4)).and_then(|bytes| milliseconds(&bytes)),
         }
     }
 }
@@ -367,8 +369,7 @@ impl Selected {
     /// Reads it; nothing if a part that the command needs is missing.
     pub fn parse(bytes: &[u8]) -> Option<Selected> {
         let tlv = Tlv::parse(bytes).ok()?;
-        let control = tlv.nested(1)?;
-        let command = match control.byte(2)? {
+        let command = match tlv.byte_at(&[1, 2])? {
             0 => Command::End,
             1 => Command::Start,
             2 => Command::Suspend,
@@ -376,50 +377,48 @@ impl Selected {
             4 => Command::Reconfigure,
             _ => return None,
         };
-        let video = tlv.nested(2).as_ref().map(Video::read);
-        let audio = tlv.nested(3).as_ref().and_then(Audio::read);
+        let video = tlv.nested(2).is_some().then(|| Video::read(&tlv));
+        let audio = Audio::read(&tlv);
         match (command, &video) {
             (Command::Start, Some(v)) if v.size.is_some() && v.rtp.payload.is_some() => {}
             (Command::Reconfigure, Some(_)) | (Command::End | Command::Suspend | Command::Resume, _) => {}
             _ => return None,
         }
-        Some(Selected { session: control.get(1)?.try_into().ok()?, command, video, audio })
+        Some(Selected { session: tlv.at(&[1, 1])?.try_into().ok()?, command, video, audio })
     }
 }
 
 impl Video {
     fn read(tlv: &Tlv) -> Video {
-        let parameters = tlv.nested(2).unwrap_or_default();
-        let rtp = tlv.nested(4).unwrap_or_default();
-        let size = tlv.nested(3).and_then(|size| {
-            let short = |kind| size.short(kind).filter(|&n| n > 0);
-            Some(Size { width: short(1)?, height: short(2)?, rate: size.byte(3)?.max(1) })
-        });
+        let size = || {
+            let side = |kind| tlv.short_at(&[2, 3, kind]).filter(|&n| n > 0);
+            Some(Size { width: side(1)?, height: side(2)?, rate: tlv.byte_at(&[2, 3, 3])?.max(1) })
+        };
         Video {
-            profile: parameters.byte(1),
-            level: parameters.byte(2),
-            size,
-            mtu: rtp.short(5),
-            rtp: Rtp::read(&rtp),
+            profile: tlv.byte_at(&[2, 2, 1]),
+            level: tlv.byte_at(&[2, 2, 2]),
+            size: size(),
+            mtu: tlv.short_at(&[2, 4, 5]),
+            rtp: Rtp::read(tlv, [2, 4]),
         }
     }
 }
 
 impl Audio {
     fn read(tlv: &Tlv) -> Option<Audio> {
-        let parameters = tlv.nested(2)?;
-        let rate = match parameters.byte(3)? {
+        let rate = match tlv.byte_at(&[3, 2, 3])? {
             0 => 8_000,
             1 => 16_000,
             2 => 24_000,
             _ => return None,
         };
+        tlv.at(&[3, 3])?;
         Some(Audio {
-            codec: tlv.byte(1)?,
+            codec: tlv.byte_at(&[3, 1])?,
             rate,
-            packet_ms: parameters.byte(4).filter(|ms| (1..=120).contains(ms)).unwrap_or(20),
-            rtp: Rtp::read(&tlv.nested(3)?),
-            comfort_noise: tlv.byte(4).is_some_and(|n| n != 0),
+            packet_ms: tlv.byte_at(&[3, 2, 4]).filter(|ms| (1..=120).contains(ms)).unwrap_or(20),
+            rtp: Rtp::read(tlv, [3, 3]),
+            comfort_noise: tlv.byte_at(&[3, 4]).is_some_and(|n| n != 0),
         })
     }
 }
@@ -450,16 +449,7 @@ const SELECTION: [&[u8]; 9] =
 
 /// Whether bytes have the parts of characteristic 209: container, pictures, sound.
 pub fn is_recording_selection(bytes: &[u8]) -> bool {
-    SELECTION.iter().all(|path| has(bytes, path))
-}
-
-/// Whether a message has a number there. No deeper than the path is long.
-fn has(message: &[u8], path: &[u8]) -> bool {
-    let (Ok(tlv), [kind, rest @ ..]) = (Tlv::parse(message), path) else { return false };
-    match rest {
-        [] => tlv.uint(*kind).is_some(),
-        _ => tlv.get(*kind).is_some_and(|inner| has(inner, rest)),
-    }
+    Tlv::parse(bytes).is_ok_and(|tlv| SELECTION.iter().all(|path| tlv.number_at(path).is_some()))
 }
 
 #[cfg(test)]

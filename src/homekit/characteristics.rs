@@ -5,6 +5,7 @@ use super::accessory::{AID, Accessory, Caller, Camera, Status, Value};
 use super::database::{Characteristic, Format, may};
 use super::http::{self, Request};
 use crate::net::json::{self, Writer};
+use crate::net::lists::drop_where;
 
 /// A characteristic: its accessory's number and its own.
 pub type Id = (u32, u16);
@@ -18,10 +19,12 @@ fn kind(out: &mut Writer, kind: u16) {
 
 fn perms(out: &mut Writer, c: &Characteristic) {
     out.key("perms").begin_array();
-    let names =
+    const NAMES: [(u16, &str); 5] =
         [(may::READ, "pr"), (may::WRITE, "pw"), (may::EVENT, "ev"), (may::TIMED, "tw"), (may::ANSWER, "wr")];
-    for (_, name) in names.iter().filter(|(bit, _)| c.may & bit != 0) {
-        out.string(name);
+    for (bit, name) in NAMES {
+        if c.may & bit != 0 {
+            out.string(name);
+        }
     }
     out.end_array();
 }
@@ -267,7 +270,7 @@ fn one(
         if c.may & may::EVENT == 0 {
             return Err(Status::NoEvents);
         }
-        subscribed.retain(|id| *id != (aid, c.iid));
+        drop_where(subscribed, |id| *id == (aid, c.iid));
         if on {
             subscribed.push((aid, c.iid));
         }

@@ -4,7 +4,7 @@
 //! accessory's.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use super::accessory::{Accessory, Camera, Value, Viewer};
+use super::accessory::{Accessory, Camera, Value, Viewer, cut};
 use super::camera::Source;
 use super::pairing::Done;
 use super::session::{Next, Session, Snapshot};
@@ -15,6 +15,7 @@ use crate::net::limits::{
     HOMEKIT_STRANGER_TIME, HOMEKIT_STRANGERS, HOMEKIT_TYPING_TIME, HOMEKIT_WRITE_TIME, HTTP_LINGER_TIME,
     YIELD_MESSAGES,
 };
+use crate::net::lists::drop_where;
 use crate::net::log;
 use crate::net::mdns::{Invalid, Registration, Responder, Service};
 use crate::net::reactor::Timer;
@@ -216,8 +217,7 @@ impl Server {
             let accessory = self.accessory.borrow();
             (accessory.settings.name.clone(), txt(&accessory))
         };
-        let end = name.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|&end| end <= LONGEST_NAME);
-        let name = name.get(..end.last().unwrap_or(0)).unwrap_or_default().to_owned();
+        let name = cut(&name, LONGEST_NAME).to_owned();
         let service = Service { kind: "_hap._tcp".into(), name, port, txt };
         self.announced.replace(Some(responder.register(service)?));
         Ok(())
@@ -396,17 +396,27 @@ impl Server {
 
     /// Closes somebody if there is no place for one more.
     fn make_room(&self, key: [u8; 9]) -> bool {
-        let lines = self.lines.borrow();
-        let open = || lines.iter().filter(|l| !l.closed.get());
-        let strangers = || open().filter(|l| !l.known.get());
-        let crowd = strangers().count() >= HOMEKIT_STRANGERS;
-        if !crowd && open().count() < HOMEKIT_CONNECTIONS {
+        let (lines, accessory) = (self.lines.borrow(), self.accessory.borrow());
+        let (mut open, mut strangers) = (0, 0);
+        let mut whom: Option<((u8, Instant), &Rc<Line>)> = None;
+        for line in lines.iter().filter(|l| !l.closed.get()) {
+            open += 1;
+            // strangers before controllers, those of the same place first, who pairs last
+            let rank = if line.known.get() {
+                4
+            } else {
+                strangers += 1;
+                u8::from(accessory.setup.is_of(line.id)) << 1 | u8::from(line.key != key)
+            };
+            let rank = (rank, line.heard.get());
+            if whom.is_none_or(|(least, _)| rank < least) {
+                whom = Some((rank, line));
+            }
+        }
+        if strangers < HOMEKIT_STRANGERS && open < HOMEKIT_CONNECTIONS {
             return false;
         }
-        let accessory = self.accessory.borrow();
-        let stranger = strangers().min_by_key(|l| (accessory.setup.is_of(l.id), l.key != key, l.heard.get()));
-        let whom = stranger.or_else(|| open().min_by_key(|l| l.heard.get()));
-        whom.inspect(|line| line.close()).is_some()
+        whom.inspect(|(_, line)| line.close()).is_some()
     }
 }
 
@@ -461,7 +471,7 @@ struct Work {
 impl Drop for Work {
     fn drop(&mut self) {
         let id = self.line.id;
-        self.server.lines.borrow_mut().retain(|l| l.id != id);
+        drop_where(&mut self.server.lines.borrow_mut(), |l| l.id == id);
         self.server.with(&mut |accessory, camera| accessory.connection_closed(id, camera));
     }
 }

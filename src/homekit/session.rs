@@ -15,6 +15,7 @@ use super::{characteristics, frame};
 use crate::net::http::Method;
 use crate::net::json;
 use crate::net::limits::{HOMEKIT_BODY, HOMEKIT_OUT, HTTP_HEAD};
+use crate::net::lists::drop_where;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -235,7 +236,7 @@ impl Session {
         }
         self.seen = accessory.next_change();
         // One who unsubscribed in between is not told.
-        self.together.retain(|(id, _)| self.subscribed.contains(id));
+        drop_where(&mut self.together, |(id, _)| !self.subscribed.contains(id));
         if self.together.is_empty() {
             self.due = None;
             return None;

@@ -97,6 +97,30 @@ impl Tlv {
         self.short(kind)?.try_into().ok()
     }
 
+    /// The value that these types lead to, through messages within the message.
+    pub fn at(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match path {
+            [] => None,
+            [kind] => self.get(*kind).map(<[u8]>::to_vec),
+            [kind, rest @ ..] => self.nested(*kind)?.at(rest),
+        }
+    }
+
+    /// The same as a number, of whatever width up to eight bytes.
+    pub fn number_at(&self, path: &[u8]) -> Option<u64> {
+        number(&self.at(path)?)
+    }
+
+    /// The same as a number of two bytes.
+    pub fn short_at(&self, path: &[u8]) -> Option<u16> {
+        self.number_at(path)?.try_into().ok()
+    }
+
+    /// The same as a number of one byte.
+    pub fn byte_at(&self, path: &[u8]) -> Option<u8> {
+        self.short_at(path)?.try_into().ok()
+    }
+
     /// The first value of a type as a message of its own.
     pub fn nested(&self, kind: u8) -> Option<Tlv> {
         Tlv::parse(self.get(kind)?).ok()

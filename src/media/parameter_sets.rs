@@ -259,25 +259,21 @@ impl ParameterSets {
     /// Size, speed and profile as the first sequence parameter set says.
     pub fn info(&self) -> Option<VideoInfo> {
         let mut vps_rate = None;
-        self.sets.iter().find_map(|set| match &set.parsed {
-            Parsed::Vps(vps) => {
-                vps_rate = vps_rate.or(vps.frame_rate());
-                None
-            }
-            Parsed::Sps264(sps) => Some(VideoInfo {
-                width: sps.width,
-                height: sps.height,
-                frame_rate: sps.frame_rate(),
-                profile: VideoProfile::H264(sps.describe()),
-            }),
-            Parsed::Sps265(sps) => Some(VideoInfo {
-                width: sps.width,
-                height: sps.height,
-                frame_rate: sps.frame_rate().or(vps_rate),
-                profile: VideoProfile::H265(sps.profile),
-            }),
-            _ => None,
-        })
+        for set in &self.sets {
+            let (width, height, frame_rate, profile) = match &set.parsed {
+                Parsed::Vps(vps) => {
+                    vps_rate = vps_rate.or(vps.frame_rate());
+                    continue;
+                }
+                Parsed::Sps264(s) => (s.width, s.height, s.frame_rate(), VideoProfile::H264(s.describe())),
+                Parsed::Sps265(s) => {
+                    (s.width, s.height, s.frame_rate().or(vps_rate), VideoProfile::H265(s.profile))
+                }
+                _ => continue,
+            };
+            return Some(VideoInfo { width, height, frame_rate, profile });
+        }
+        None
     }
 
     /// The first H.264 sequence parameter set.

@@ -56,6 +56,17 @@ impl Time {
     pub const fn before(self, d: Duration) -> Time {
         Time(self.0.saturating_sub(d.as_nanos() as u64))
     }
+
+    /// The first of some instants that may come.
+    pub fn earliest(times: &[Option<Time>]) -> Option<Time> {
+        let mut first: Option<Time> = None;
+        for time in times.iter().flatten() {
+            if first.is_none_or(|first| *time < first) {
+                first = Some(*time);
+            }
+        }
+        first
+    }
 }
 
 impl Add<Duration> for Time {

@@ -2,6 +2,7 @@
 //! oldest of what it has not heard, and is told how much.
 
 use crate::media::Time;
+use crate::net::lists::drop_where;
 use crate::net::sleeper::Sleeper;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -157,7 +158,7 @@ impl Bus {
     pub fn listen(&self) -> Listener {
         let ear = Rc::<Ear>::default();
         let mut ears = self.ears.borrow_mut();
-        ears.retain(|e| e.strong_count() > 0);
+        drop_where(&mut ears, |e| e.strong_count() == 0);
         ears.push(Rc::downgrade(&ear));
         Listener { ear }
     }

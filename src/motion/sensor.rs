@@ -193,7 +193,7 @@ impl Sensor {
             last.max(self.since + self.least)
         });
         let again = (self.heard && self.modes.has(Input::Continuous)).then_some(self.again);
-        [end, again].into_iter().flatten().filter(|t| t.nanos() < u64::MAX).min()
+        Time::earliest(&[end, again]).filter(|t| t.nanos() < u64::MAX)
     }
 }
 

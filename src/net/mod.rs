@@ -12,6 +12,7 @@ pub(crate) mod heap;
 pub mod http;
 pub mod json;
 pub mod limits;
+pub mod lists;
 pub mod log;
 pub mod mask;
 pub mod md5;

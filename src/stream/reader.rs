@@ -66,7 +66,7 @@ impl Join {
     fn is_late(self, ring: &Ring, seq: u64, meta: &Meta) -> bool {
         self == Join::Live
             && seq + 1 < ring.head()
-            && ring.newest().is_some_and(|now| now.decode.since(meta.decode) > LIVE_LAG)
+            && ring.newest().is_some_and(|now| now.decode > meta.decode + LIVE_LAG)
     }
 }
 
@@ -336,7 +336,10 @@ impl Reader {
     fn begin(&mut self) -> bool {
         let Some(lead) = self.lead() else {
             // sound, or pictures that stand alone
-            let newest = self.cursors.iter().filter_map(|c| c.track.newest()).max();
+            let mut newest = None;
+            for c in &self.cursors {
+                newest = newest.max(c.track.newest());
+            }
             for c in &mut self.cursors {
                 let ring = c.track.ring();
                 c.next = match (self.join, newest) {

@@ -70,12 +70,12 @@ impl SourceSpec {
         if fragment < scheme {
             return Err(SpecError::NoScheme(text.to_owned()));
         }
-        let params = text.get(fragment + 1..).unwrap_or_default().split('#').filter(|p| !p.is_empty());
-        let params = params.map(|p| match p.split_once('=') {
-            Some((key, value)) if !key.is_empty() => (key.to_owned(), value.to_owned()),
-            _ => (p.to_owned(), String::new()),
-        });
-        Ok(SourceSpec { params: params.collect(), text: text.to_owned(), scheme, fragment })
+        let mut params = Vec::new();
+        for p in text.get(fragment + 1..).unwrap_or_default().split('#').filter(|p| !p.is_empty()) {
+            let (key, value) = p.split_once('=').filter(|(key, _)| !key.is_empty()).unwrap_or((p, ""));
+            params.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(SourceSpec { params, text: text.to_owned(), scheme, fragment })
     }
 
     /// The scheme, as written.

@@ -10,6 +10,7 @@ use super::transcode::{Derived, derive};
 use super::viewer::{Close, Peer, Viewer};
 use crate::media::{Codec, CodecId, Kind, Media};
 use crate::net::clock;
+use crate::net::lists::drop_where;
 use crate::net::log;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -165,7 +166,7 @@ impl Stream {
 
     /// Who watches now.
     pub fn viewers(&self) -> Vec<Rc<Viewer>> {
-        self.viewers.borrow_mut().retain(|v| v.strong_count() > 0);
+        drop_where(&mut self.viewers.borrow_mut(), |v| v.strong_count() == 0);
         self.viewers.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -302,7 +303,7 @@ impl Stream {
 
     /// Sound that no source has but that can be made from what they have.
     fn convert(&self, wish: &Wish, search: &mut Search) {
-        self.derived.borrow_mut().retain(|d| d.strong_count() > 0);
+        drop_where(&mut self.derived.borrow_mut(), |d| d.strong_count() == 0);
         for wanted in &wish.codecs {
             for place in &search.places {
                 if place.lease.is_none() {
@@ -619,7 +620,7 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.upgrade() {
-            stream.sources.borrow_mut().retain(|s| !Rc::ptr_eq(s, &self.source));
+            drop_where(&mut stream.sources.borrow_mut(), |s| Rc::ptr_eq(s, &self.source));
         }
         self.source.end(Close::Ended);
     }

@@ -5,6 +5,7 @@
 use super::ring::{Meta, Ring, TooBig};
 use super::viewer::Close;
 use crate::media::{Codec, CodecId, Kind, Time};
+use crate::net::lists::drop_where;
 use crate::net::log;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
@@ -225,7 +226,7 @@ impl Track {
 
     fn follow_keeps(&self) {
         let mut keeps = self.keeps.borrow_mut();
-        keeps.retain(|k| k.strong_count() > 0);
+        drop_where(&mut keeps, |k| k.strong_count() == 0);
         let most = keeps.iter().filter_map(Weak::upgrade).map(|k| *k).max();
         self.ring.borrow_mut().set_keep(self.least.get().max(most.unwrap_or_default()));
     }
@@ -414,7 +415,7 @@ impl Inlet {
             return;
         }
         self.config = self.config.wrapping_add(1);
-        configs.retain(|c| c.number >= oldest);
+        drop_where(&mut configs, |c| c.number < oldest);
         if configs.len() >= CONFIGS {
             configs.remove(0);
         }

@@ -12,7 +12,7 @@ use super::api::Routes;
 use super::config::{Config, Homekit as Row};
 use super::program::{Program, Service};
 use super::state;
-use crate::homekit::accessory::{AID, Accessory, Camera, Member, Settings, Value, Viewer};
+use crate::homekit::accessory::{AID, Accessory, Camera, LONGEST_TEXT, Member, Settings, Value, Viewer, cut};
 use crate::homekit::camera::{Endpoints, NoEndpoint, SIZES, Selected, Size};
 use crate::homekit::crypto::Key;
 use crate::homekit::database::{Shape, iid, kind};
@@ -25,6 +25,7 @@ use crate::homekit::recording::{PREBUFFER, Recording};
 use crate::homekit::server::{Annex, Behind, Listening, Server, Snapshots, Store, random};
 use crate::motion::{Bus, Event, What};
 use crate::net::clock;
+use crate::net::lists::drop_where;
 use crate::net::log;
 use crate::net::socket::Listener;
 use crate::net::worker::Worker;
@@ -40,8 +41,6 @@ use std::time::Duration;
 
 /// How long the last write may take: big numbers may be computed before it.
 const LAST: Duration = Duration::from_secs(5);
-/// Bytes of a text that an accessory shows.
-const LONGEST: usize = 64;
 
 /// An accessory at its port: a stream, or a bridge with several behind it.
 pub(super) struct Home {
@@ -65,6 +64,7 @@ struct Unit {
     /// The name of its book.
     book: String,
     lid: Rc<Lid>,
+    live: Rc<Live>,
     recorder: Option<Recorder>,
 }
 
@@ -80,7 +80,6 @@ struct Parts {
     unit: Unit,
     accessory: Accessory,
     eye: Eye,
-    live: Rc<Live>,
     store: Rc<dyn Store>,
     snapshots: Rc<dyn Snapshots>,
 }
@@ -165,7 +164,7 @@ impl Service for Homekit {
 
     fn start(&self, program: &Rc<Program>, config: &Config) {
         self.stop();
-        program.listening.borrow_mut().retain(|l| !l.starts_with("HOMEKIT "));
+        drop_where(&mut program.listening.borrow_mut(), |l| l.starts_with("HOMEKIT "));
         program.forget_faults("homekit");
         if !config.starts("homekit") {
             return;
@@ -294,8 +293,8 @@ impl Homekit {
             accessory.value(iid).into_iter().for_each(|value| eye.changed(iid, 0, value));
         }
         let store = shelf(program, store, &name);
-        let unit = Unit { aid, stream: stream.to_owned(), book: name, lid, recorder };
-        Ok(Parts { unit, accessory, eye, live, store, snapshots })
+        let unit = Unit { aid, stream: stream.to_owned(), book: name, lid, live, recorder };
+        Ok(Parts { unit, accessory, eye, store, snapshots })
     }
 
     fn open(
@@ -306,7 +305,7 @@ impl Homekit {
         row: &Row,
         store: Option<state::Store>,
     ) -> Result<Home, String> {
-        let (mut units, mut lives, mut annexes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut units, mut annexes) = (Vec::new(), Vec::new());
         let (mut accessory, behind) = if is_bridge(row) {
             let (book, told) = book::open(store.as_ref(), &book::name(name), name, row)?;
             if let Some(sentence) = told {
@@ -321,9 +320,8 @@ impl Homekit {
                     None => Err("there is no such stream".to_owned()),
                 };
                 match parts {
-                    Ok(Parts { unit, accessory, eye, live, store, snapshots }) => {
+                    Ok(Parts { unit, accessory, eye, store, snapshots }) => {
                         units.push(unit);
-                        lives.push((aid, live));
                         annexes.push(Annex { aid, store, snapshots });
                         members.push(Member { aid, accessory, camera: Box::new(eye) });
                     }
@@ -336,33 +334,30 @@ impl Homekit {
             let behind = Behind { camera: Box::new(()), store, snapshots: Rc::new(()) };
             (Accessory::bridge(settings, book, members), behind)
         } else {
-            let Parts { unit, accessory, eye, live, store, snapshots } =
+            let Parts { unit, accessory, eye, store, snapshots } =
                 self.parts(program, (AID, name, row), store.as_ref())?;
             units.push(unit);
-            lives.push((AID, live));
             (accessory, Behind { camera: Box::new(eye), store, snapshots })
         };
         // any port, and that is best the one where controllers have found it before
-        let again = Some(accessory.book.port).filter(|&port| row.port == 0 && port != 0);
-        let again = again.and_then(|port| Listener::tcp(&format!(":{port}")).ok());
-        let listener = again.map_or_else(|| Listener::tcp(&format!(":{}", row.port)), Ok);
+        let known = if row.port == 0 { accessory.book.port } else { row.port };
+        let listen = |port: u16| Listener::tcp(&format!(":{port}"));
+        let listener = listen(known).or_else(|_| listen(row.port));
         let listener = listener.map_err(|e| format!("port {}: {e}", row.port))?;
         let port = listener.local_address().map_or(row.port, |a| a.port());
         accessory.book.port = port;
         accessory.not_saved();
         let slow = program.slow.clone();
         let server = Server::bridge(program.executor.clone(), slow.clone(), accessory, behind, annexes);
-        for (aid, live) in lives {
-            let told = Rc::downgrade(&server);
-            live.on_end(Rc::new(move |viewer| {
-                if let Some(server) = told.upgrade() {
+        for unit in &units {
+            let (told, aid) = (Rc::downgrade(&server), unit.aid);
+            let ended = told.clone();
+            unit.live.on_end(Rc::new(move |viewer| {
+                if let Some(server) = ended.upgrade() {
                     server.live_ended(aid, viewer);
                 }
             }));
-        }
-        for unit in &units {
             let Some(Recorder { recording, .. }) = &unit.recorder else { continue };
-            let (told, aid) = (Rc::downgrade(&server), unit.aid);
             recording.on_source(Rc::new(move |source| {
                 if let Some(server) = told.upgrade() {
                     server.see(aid, source);
@@ -425,8 +420,7 @@ fn category(text: &str) -> Result<u8, String> {
 fn settings(stream: &str, row: &Row, category: u8, device_id: &str) -> Settings {
     let or = |text: &str, other: &str| {
         let text = if text.is_empty() { other } else { text };
-        let end = text.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|&end| end <= LONGEST).last();
-        text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+        cut(text, LONGEST_TEXT).to_owned()
     };
     // where no Opus can be made, sound is not announced
     let sound = cfg!(feature = "opus") && row.live;

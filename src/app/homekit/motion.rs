@@ -4,6 +4,7 @@
 use super::Home;
 use crate::homekit::database::iid;
 use crate::motion::{Bus, Want};
+use crate::net::lists::drop_where;
 use crate::net::reactor::Timer;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -35,7 +36,7 @@ pub(super) async fn follow(homes: Weak<RefCell<Vec<Home>>>, bus: Rc<Bus>) {
             let Some(homes) = homes.upgrade() else { return };
             let mut streams = Vec::new();
             homes.borrow().iter().for_each(|home| wanted(home, &mut streams));
-            wants.retain(|(stream, _)| streams.contains(stream));
+            drop_where(&mut wants, |(stream, _)| !streams.contains(stream));
             for stream in streams {
                 if !wants.iter().any(|(known, _)| *known == stream) {
                     let want = bus.want(&stream);

@@ -132,36 +132,35 @@ impl Pictures {
     /// the stream's own is too large.
     async fn look(&self, wanted: (u16, u16)) {
         for _ in 0..=self.streams.len() {
-            let (at, stale) = {
-                let shots = self.shots.borrow();
-                let sizes: Vec<_> = shots.iter().map(|shot| shot.size).collect();
-                let due = |shot: &Shot| shot.tried.is_none_or(|at| at.elapsed() >= AGAIN);
-                let unknown = shots.iter().position(|shot| shot.size.is_none() && due(shot));
-                let at = match (best(&sizes, wanted), unknown) {
-                    (Some((at, true)), _) | (Some((at, false)), None) => at,
-                    (_, Some(unknown)) => unknown,
-                    (None, None) => 0,
-                };
-                (at, shots.get(at).is_some_and(|shot| shot.is_stale(wanted)))
-            };
-            if !stale {
-                return;
+            let Some(at) = self.stale(wanted) else { return };
+            let stream = self.streams.get(at).and_then(|name| self.hall.get(name));
+            // one that never answers is not asked first for ever
+            if let Some(shot) = self.shots.borrow_mut().get_mut(at) {
+                shot.tried = Some(Instant::now());
             }
-            self.shoot(at, wanted).await;
+            if let Some(stream) = stream
+                && let Ok(jpeg) = stream.jpeg(Some(wanted)).await
+            {
+                self.keep(at, wanted, jpeg);
+            }
         }
     }
 
-    async fn shoot(&self, at: usize, wanted: (u16, u16)) {
-        let stream = self.streams.get(at).and_then(|name| self.hall.get(name));
-        // one that never answers is not asked first for ever
-        if let Some(shot) = self.shots.borrow_mut().get_mut(at) {
-            shot.tried = Some(Instant::now());
-        }
-        let taken = match stream {
-            Some(stream) => stream.jpeg(Some(wanted)).await.ok(),
-            None => None,
+    /// Which is to be taken next, as long as one is.
+    fn stale(&self, wanted: (u16, u16)) -> Option<usize> {
+        let shots = self.shots.borrow();
+        let sizes: Vec<_> = shots.iter().map(|shot| shot.size).collect();
+        let due = |shot: &Shot| shot.tried.is_none_or(|at| at.elapsed() >= AGAIN);
+        let unknown = shots.iter().position(|shot| shot.size.is_none() && due(shot));
+        let at = match (best(&sizes, wanted), unknown) {
+            (Some((at, true)), _) | (Some((at, false)), None) => at,
+            (_, Some(unknown)) => unknown,
+            (None, None) => 0,
         };
-        let Some(jpeg) = taken else { return };
+        shots.get(at).is_some_and(|shot| shot.is_stale(wanted)).then_some(at)
+    }
+
+    fn keep(&self, at: usize, wanted: (u16, u16), jpeg: Vec<u8>) {
         let Ok(info) = JpegInfo::parse(&jpeg) else { return };
         let size = (info.width, info.height);
         let fitted = size.0.abs_diff(wanted.0) < 2 || size.1.abs_diff(wanted.1) < 2;

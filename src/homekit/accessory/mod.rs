@@ -7,7 +7,7 @@ mod places;
 mod value;
 
 pub use members::Member;
-pub use value::{Status, Value};
+pub use value::{LONGEST_TEXT, Status, Value, cut};
 
 use super::camera::{self, Command, Endpoints, NoEndpoint, Selected, Size, Source};
 use super::crypto::{Key, sha512};
@@ -15,6 +15,7 @@ use super::database::{Characteristic, Format, Shape, iid, kind, may};
 use super::pairing::book::{Book, Pairing};
 use super::pairing::setup::Setup;
 use super::payload;
+use crate::net::lists::drop_where;
 use crate::net::{base64, json};
 use places::Place;
 use std::collections::VecDeque;
@@ -310,7 +311,7 @@ impl Accessory {
         let offer = camera::supported_recording_video(upright, Some(new));
         self.put(OFFER, Value::Bytes(offer), None);
         if upright != new.is_upright() && self.book.drop_value(SELECTION) {
-            self.values.retain(|(iid, _)| *iid != SELECTION);
+            drop_where(&mut self.values, |(iid, _)| *iid == SELECTION);
             camera.changed(SELECTION, kind::SELECTED_RECORDING, &Value::Null);
         }
     }

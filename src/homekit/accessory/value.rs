@@ -6,6 +6,15 @@ use super::*;
 /// Bytes of a written TLV at most.
 const LONGEST_TLV: usize = 1024;
 
+/// Bytes of a text at most.
+pub const LONGEST_TEXT: usize = 64;
+
+/// The beginning of a text, of at most so many bytes and whole characters.
+pub fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most).rev().find(|&end| text.is_char_boundary(end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
 /// HomeKit's status of one characteristic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -94,10 +103,7 @@ impl Accessory {
 
     fn first_value(&self, c: &Characteristic) -> Option<Value> {
         let s = &self.settings;
-        let text = |text: &str| {
-            let end = text.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|&end| end <= 64).last();
-            Some(Value::Text(text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()))
-        };
+        let text = |text: &str| Some(Value::Text(cut(text, LONGEST_TEXT).to_owned()));
         let bytes = |bytes| Some(Value::Bytes(bytes));
         match c.kind {
             kind::MANUFACTURER => text(&s.manufacturer),

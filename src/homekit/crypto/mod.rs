@@ -53,16 +53,16 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
 /// HKDF-SHA512 (RFC 5869) for the one length that HomeKit asks for.
 pub fn hkdf(secret: &[u8], salt: &[u8], info: &[u8]) -> Key {
     let strong = hmac(&hmac(salt, &[secret]), &[info, &[1]]);
-    let mut key = [0; 32];
-    key.iter_mut().zip(strong).for_each(|(k, s)| *k = s);
-    key
+    strong.first_chunk().copied().unwrap_or_default()
 }
 
 /// The nonce of a frame or, as `u64::from_le_bytes(*b"PS-Msg05")`, of a pairing message.
 fn nonce(count: u64) -> Nonce {
-    let mut nonce = Nonce::default();
-    nonce.iter_mut().skip(4).zip(count.to_le_bytes()).for_each(|(n, c)| *n = c);
-    nonce
+    let mut nonce = [0; 12];
+    if let Some(place) = nonce.last_chunk_mut() {
+        *place = count.to_le_bytes();
+    }
+    nonce.into()
 }
 
 /// A cipher with its key set up once.

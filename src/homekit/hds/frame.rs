@@ -61,8 +61,7 @@ pub struct Keys {
 impl Keys {
     /// The accessory's end.
     pub fn new(shared: &Key, theirs: &Key, ours: &Key) -> Keys {
-        let mut salt = [0; 64];
-        salt.iter_mut().zip(theirs.iter().chain(ours)).for_each(|(to, from)| *to = *from);
+        let salt = [theirs.as_slice(), ours].concat();
         Keys {
             outward: Cipher::new(&hkdf(shared, &salt, b"HDS-Read-Encryption-Key")),
             sent: 0,

@@ -12,6 +12,7 @@ use crate::net::limits::{
     HDS_CHUNK, HDS_CONNECTIONS, HDS_END_TIME, HDS_EXPECTED, HDS_OUT, HDS_SEND_BUFFER, HDS_TIME,
     HDS_WRITE_TIME, HOMEKIT_READ, YIELD_MESSAGES,
 };
+use crate::net::lists::drop_where;
 use crate::net::log;
 use crate::net::reactor::Timer;
 use crate::net::sleeper::Sleeper;
@@ -132,7 +133,7 @@ impl DataStreams {
     ) -> Result<u16, bool> {
         let now = Instant::now();
         let mut expected = self.expected.borrow_mut();
-        expected.retain(|e| now.saturating_duration_since(e.since) < HDS_TIME);
+        drop_where(&mut expected, |e| now.saturating_duration_since(e.since) >= HDS_TIME);
         if expected.len() >= HDS_EXPECTED {
             return Err(true);
         }
@@ -146,7 +147,7 @@ impl DataStreams {
 
     /// A controller's connection is gone, and with it its data streams.
     pub fn closed(&self, connection: u32) {
-        self.expected.borrow_mut().retain(|e| e.connection != connection);
+        drop_where(&mut self.expected.borrow_mut(), |e| e.connection == connection);
         let lines: Vec<Rc<Line>> = self.lines.borrow().clone();
         lines.iter().filter(|l| l.owner.get() == Some(connection)).for_each(|l| l.close());
     }
@@ -245,7 +246,7 @@ impl DataStreams {
     fn recognize(&self, input: &[u8], len: usize) -> Option<Expected> {
         let now = Instant::now();
         let mut expected = self.expected.borrow_mut();
-        expected.retain(|e| now.saturating_duration_since(e.since) < HDS_TIME);
+        drop_where(&mut expected, |e| now.saturating_duration_since(e.since) >= HDS_TIME);
         let at = expected.iter().position(|e| e.keys.fits(input, len))?;
         Some(expected.remove(at))
     }
@@ -262,7 +263,7 @@ struct Leave(Rc<DataStreams>, Rc<Line>);
 impl Drop for Leave {
     fn drop(&mut self) {
         let Leave(server, line) = self;
-        server.lines.borrow_mut().retain(|l| l.id != line.id);
+        drop_where(&mut server.lines.borrow_mut(), |l| l.id == line.id);
     }
 }
 

@@ -16,6 +16,7 @@ use super::accessory::Viewer;
 use super::camera::{Command, Endpoints, NoEndpoint, Selected, Size, Srtp};
 use crate::net::clock;
 use crate::net::limits::LIVE_VIEWERS;
+use crate::net::lists::drop_where;
 use crate::net::log;
 use crate::net::sleeper::Sleeper;
 use crate::stream::{AttachError, Hall, Peer, Stream};
@@ -213,7 +214,7 @@ impl Live {
     fn over(live: &Weak<Live>, viewer: Viewer, shared: &Rc<Shared>, why: End) {
         log::info!(target: "homekit", "live view ends: {}", why.reason());
         let Some(live) = live.upgrade() else { return };
-        live.entries.borrow_mut().retain(|e| !Rc::ptr_eq(&e.shared, shared));
+        drop_where(&mut live.entries.borrow_mut(), |e| Rc::ptr_eq(&e.shared, shared));
         let ended = live.ended.borrow().clone();
         if let Some(ended) = ended.filter(|_| why != End::Asked) {
             ended(viewer);
@@ -250,15 +251,21 @@ impl Live {
 
     /// All who belong to a connection have to go.
     pub fn closed(&self, connection: u32) {
-        let gone: Vec<Viewer> =
-            self.entries.borrow().iter().map(|e| e.viewer).filter(|v| v.connection == connection).collect();
-        gone.into_iter().for_each(|viewer| self.end(viewer));
+        self.end_those(Some(connection));
     }
 
     /// Everybody has to go: the camera was switched off.
     pub fn end_all(&self) {
-        let gone: Vec<Viewer> = self.entries.borrow().iter().map(|e| e.viewer).collect();
-        gone.into_iter().for_each(|viewer| self.end(viewer));
+        self.end_those(None);
+    }
+
+    fn end_those(&self, of: Option<u32>) {
+        let is_theirs = |viewer: &Viewer| of.is_none_or(|connection| viewer.connection == connection);
+        loop {
+            let next = self.entries.borrow().iter().map(|e| e.viewer).find(is_theirs);
+            let Some(viewer) = next else { return };
+            self.end(viewer);
+        }
     }
 
     /// The microphone is muted, or not.

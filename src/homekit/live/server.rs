@@ -51,11 +51,8 @@ pub struct Place {
     pub options: Rc<Options>,
 }
 
-/// What is waited for, from those who look for tracks.
-enum Search {
-    First(Local<Result<Picture, AttachError>>),
-    Better(Local<Option<Picture>>),
-}
+/// From those who look for pictures: nothing, where none suit better than those that there are.
+type Search = Local<Result<Option<Picture>, AttachError>>;
 
 /// One viewer at work.
 pub struct Work {
@@ -161,7 +158,7 @@ impl Work {
             return Poll::Ready(why);
         }
         let times = [session.deadline(), self.pause, self.again, self.sound_again];
-        let due = times.into_iter().flatten().min().is_some_and(|at| {
+        let due = Time::earliest(&times).is_some_and(|at| {
             self.timer = Timer::after(at.since(clock::now()));
             Pin::new(&mut self.timer).poll(cx).is_ready()
         });
@@ -222,25 +219,26 @@ impl Work {
         }
     }
 
-    /// Looks for pictures.
+    /// Looks for pictures; where there are some, for others that suit better.
     fn look(&mut self) {
         let (streams, size) = (self.place.streams.clone(), self.size());
-        self.search =
-            Some(Search::First(Box::pin(async move { first(&streams, CodecId::H264, size).await })));
+        let own = self.picture.as_ref().map(|picture| picture.track.clone());
+        self.search = Some(Box::pin(async move {
+            match own {
+                None => first(&streams, CodecId::H264, size).await.map(Some),
+                Some(own) => Ok(better(&streams, CodecId::H264, size, &own).await),
+            }
+        }));
         self.again = None;
     }
 
     /// Looks for pictures that suit what the viewer wants now, and asks for as much as it takes.
     fn look_further(&mut self, session: &Session) {
-        let Some(picture) = &self.picture else { return };
-        self.sought = session.wanted();
-        let track = picture.track.clone();
-        let (streams, size) = (self.place.streams.clone(), self.size());
-        self.search =
-            Some(Search::Better(Box::pin(
-                async move { better(&streams, CodecId::H264, size, &track).await },
-            )));
-        self.ask_bitrate();
+        if self.picture.is_some() {
+            self.sought = session.wanted();
+            self.look();
+            self.ask_bitrate();
+        }
     }
 
     /// Asks for the bitrate that was agreed, if nobody else looks at these pictures.
@@ -269,6 +267,38 @@ impl Work {
         self.place.viewer.set_codecs(codecs.collect());
     }
 
+    /// Takes what those who look for pictures have found.
+    fn found(&mut self, found: Result<Option<Picture>, AttachError>, now: Time, session: &Session) {
+        match found {
+            Ok(Some(picture)) if self.picture.is_none() => {
+                // by the time that the viewer starts there is a fresh one
+                self.video = Some(self.reader(&picture));
+                picture.track.ask_key();
+                (self.picture, self.told) = (Some(picture), false);
+                self.tell_codecs();
+            }
+            Ok(Some(picture)) => {
+                let reader = self.reader(&picture);
+                match session.way(Leg::Video).packets {
+                    0 => (self.picture, self.video) = (Some(picture), Some(reader)),
+                    _ => self.next = Some((picture, reader)),
+                }
+                self.ask_bitrate();
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    log::warn!(target: "homekit", "{}: nothing to be seen: {error}", self.name());
+                }
+                self.again = Some(now + AGAIN);
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.place.streams.first().map_or("", |s| s.name())
+    }
+
     /// Takes what those who look for tracks have found.
     fn find(&mut self, cx: &mut Context<'_>, now: Time, session: &mut Session) {
         if self.search.is_none() && self.picture.is_none() && self.again.is_some_and(|at| at <= now) {
@@ -276,40 +306,10 @@ impl Work {
         }
         let mut wanted = true;
         while std::mem::take(&mut wanted) {
-            match &mut self.search {
-                Some(Search::First(search)) => {
-                    let Poll::Ready(found) = search.poll(cx) else { break };
-                    self.search = None;
-                    match found {
-                        Ok(picture) => {
-                            // by the time that the viewer starts there is a fresh one
-                            self.video = Some(self.reader(&picture));
-                            picture.track.ask_key();
-                            (self.picture, self.told) = (Some(picture), false);
-                            self.tell_codecs();
-                        }
-                        Err(error) => {
-                            let name = self.place.streams.first().map_or("", |s| s.name());
-                            if !std::mem::replace(&mut self.told, true) {
-                                log::warn!(target: "homekit", "{name}: nothing to be seen: {error}");
-                            }
-                            self.again = Some(now + AGAIN);
-                        }
-                    }
-                }
-                Some(Search::Better(search)) => {
-                    let Poll::Ready(found) = search.poll(cx) else { break };
-                    self.search = None;
-                    if let Some(picture) = found {
-                        let reader = self.reader(&picture);
-                        match session.way(Leg::Video).packets {
-                            0 => (self.picture, self.video) = (Some(picture), Some(reader)),
-                            _ => self.next = Some((picture, reader)),
-                        }
-                        self.ask_bitrate();
-                    }
-                }
-                None => {}
+            if let Some(search) = &mut self.search {
+                let Poll::Ready(found) = search.poll(cx) else { break };
+                self.search = None;
+                self.found(found, now, session);
             }
             if self.search.is_none() && session.phase() == Phase::Live && self.picture.is_some() {
                 if self.video.is_none() {
@@ -332,11 +332,8 @@ impl Work {
                 self.tell_codecs();
             }
             other => {
-                let name = self.place.streams.first().map_or("", |s| s.name());
-                match other {
-                    Err(error) => log::info!(target: "homekit", "{name}: live view without sound: {error}"),
-                    Ok(_) => log::info!(target: "homekit", "{name}: live view without sound: there is none"),
-                }
+                let why = other.err().map_or_else(|| "there is none".to_owned(), |error| error.to_string());
+                log::info!(target: "homekit", "{}: live view without sound: {why}", self.name());
                 // not again for this viewer: what cannot be converted now cannot be in a minute
                 self.sound = None;
             }

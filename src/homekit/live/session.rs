@@ -302,8 +302,8 @@ impl Session {
             Phase::Ready => Some(self.since + LIVE_START),
             Phase::Paused => Some(self.since.max(self.heard) + LIVE_PAUSE),
             Phase::Live => {
-                let reports = self.ways.iter().filter_map(|w| w.next).min();
-                Some(reports.unwrap_or(self.heard + LIVE_SILENCE).min(self.heard + LIVE_SILENCE))
+                let [video, audio] = &self.ways;
+                Time::earliest(&[video.next, audio.next, Some(self.heard + LIVE_SILENCE)])
             }
         }
     }

@@ -6,6 +6,7 @@ use super::book::{Book, LONGEST_ID, MOST_PAIRINGS, Pairing};
 use super::{Refusal, Step, item, refuse};
 use crate::homekit::crypto::Key;
 use crate::homekit::tlv8::{Tlv, Writer};
+use crate::net::lists::drop_where;
 
 const ADD: u64 = 3;
 const REMOVE: u64 = 4;
@@ -55,7 +56,7 @@ fn add(book: &mut Book, message: &Tlv) -> Option<Result<(), Refusal>> {
 
 fn remove(book: &mut Book, message: &Tlv) -> Option<Result<(), Refusal>> {
     let id = message.get(item::IDENTIFIER)?;
-    book.pairings.retain(|p| p.id != id);
+    drop_where(&mut book.pairings, |p| p.id == id);
     if !book.pairings.iter().any(|p| p.admin) {
         book.wipe();
     }

@@ -5,6 +5,7 @@
 use crate::homekit::crypto::{self, Key, sha512};
 use crate::homekit::payload::{self, Code, SetupId};
 use crate::homekit::tlv8::{Tlv, Writer};
+use crate::net::lists::drop_where;
 use std::fmt;
 
 /// Controllers at most; another is refused.
@@ -329,7 +330,7 @@ impl Book {
     /// Forgets a value.
     pub fn drop_value(&mut self, iid: u16) -> bool {
         let before = self.values.len();
-        self.values.retain(|(i, _)| *i != iid);
+        drop_where(&mut self.values, |(i, _)| *i == iid);
         self.values.len() != before
     }
 
@@ -350,7 +351,7 @@ impl Book {
     pub fn undo(&mut self, before: &Book, after: &[Pairing]) {
         for new in after {
             match of(&before.pairings, &new.id) {
-                None => self.pairings.retain(|p| p != new),
+                None => drop_where(&mut self.pairings, |p| p == new),
                 Some(old) => {
                     for pairing in &mut self.pairings {
                         if pairing == new {

@@ -329,33 +329,56 @@ struct Held {
 
 async fn attach(stream: &Rc<Stream>, sound: bool) -> Result<Held, String> {
     let peer = Peer { format: "homekit", protocol: "hksv", ..Peer::default() };
-    let reader = stream.attach(&wishes(sound), Join::Live, peer).await.map_err(|e| e.to_string())?;
-    let of = |kind| (0..reader.len()).filter_map(|at| reader.track(at)).find(|t| t.kind() == kind).cloned();
-    let pictures = of(Kind::Video).ok_or("it has sound and no H264 pictures")?;
-    let sound = of(Kind::Audio);
-    let keep = pictures.keep(PREBUFFER + LATE);
-    if let Some(sound) = &sound {
-        sound.follow(&pictures);
+    let wishes = wishes(sound);
+    match stream.attach(&wishes, Join::Live, peer).await {
+        Ok(reader) => Held::new(reader),
+        Err(error) => Err(error.to_string()),
     }
-    Ok(Held { reader, tracks: Tracks { pictures, sound }, _keep: keep })
+}
+
+impl Held {
+    fn new(reader: Reader) -> Result<Held, String> {
+        let of =
+            |kind| (0..reader.len()).filter_map(|at| reader.track(at)).find(|t| t.kind() == kind).cloned();
+        let pictures = of(Kind::Video).ok_or("it has sound and no H264 pictures")?;
+        let sound = of(Kind::Audio);
+        let keep = pictures.keep(PREBUFFER + LATE);
+        if let Some(sound) = &sound {
+            sound.follow(&pictures);
+        }
+        Ok(Held { reader, tracks: Tracks { pictures, sound }, _keep: keep })
+    }
+
+    /// Why its tracks are no more.
+    fn closed(&self) -> Option<Close> {
+        let Tracks { pictures, sound } = &self.tracks;
+        let ended = pictures.is_closed() || sound.as_ref().is_some_and(|s| s.is_closed());
+        self.reader.viewer().closed().or(ended.then_some(Close::Ended))
+    }
 }
 
 /// Looks that there are key frames often enough, until the tracks are no more; or once at what the pictures
 /// are.
 async fn watch(recording: &Weak<Recording>, held: &Held, once: bool) -> Option<Close> {
-    let Tracks { pictures, sound } = &held.tracks;
     let mut turns = 0u32;
     loop {
         Timer::after(LOOK).await;
-        let own = recording.upgrade()?;
-        if let Some(why) = held.reader.viewer().closed() {
-            return Some(why);
-        }
-        if pictures.is_closed() || sound.as_ref().is_some_and(|s| s.is_closed()) {
-            return Some(Close::Ended);
-        }
         turns += 1;
-        let known = (once || turns % SELDOM == 1) && own.look(pictures);
+        let over = recording.upgrade()?.inspect(held, once, turns);
+        if over.is_some() {
+            return over;
+        }
+    }
+}
+
+impl Recording {
+    fn inspect(&self, held: &Held, once: bool, turns: u32) -> Option<Close> {
+        let closed = held.closed();
+        if closed.is_some() {
+            return closed;
+        }
+        let pictures = &held.tracks.pictures;
+        let known = (once || turns % SELDOM == 1) && self.look(pictures);
         if known && once {
             return Some(Close::Shutdown);
         }
@@ -368,17 +391,18 @@ async fn watch(recording: &Weak<Recording>, held: &Held, once: bool) -> Option<C
             pictures.ask_key();
         }
         if age > APART {
-            own.sparse.set(Some(clock::now()));
+            self.sparse.set(Some(clock::now()));
             let why =
                 if pictures.can_ask() { "does not make one when it is asked" } else { "cannot be asked" };
-            own.complain(format!(
+            self.complain(format!(
                 "its key frames are more than {} seconds apart, and it {why}: shorten its GOP to 4 seconds",
                 APART.as_secs()
             ));
-        } else if own.sparse.get().is_some() && !own.is_sparse() {
-            own.sparse.set(None);
-            own.trouble.take();
+        } else if self.sparse.get().is_some() && !self.is_sparse() {
+            self.sparse.set(None);
+            self.trouble.take();
         }
+        None
     }
 }
 

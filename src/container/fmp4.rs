@@ -106,6 +106,7 @@ impl Boxes<'_> {
 
 /// Appends the segment that begins a file: of pictures with these sets, which have to be complete, and of
 /// sound if there is any. False if the sets do not describe pictures.
+#[inline(never)]
 pub fn begin(sets: &ParameterSets, sound: Option<&AudioConfig>, out: &mut Vec<u8>) -> bool {
     let Some(info) = sets.info().filter(|_| sets.complete()) else { return false };
     let h264 = sets.codec() == NalCodec::H264;

@@ -219,6 +219,7 @@ fn srtp(tlv: &Tlv) -> Option<Srtp> {
 
 impl Endpoints {
     /// The controller's write of characteristic 118.
+    #[inline(never)]
     pub fn parse(bytes: &[u8]) -> Option<Endpoints> {
         let tlv = Tlv::parse(bytes).ok()?;
         let address: IpAddr = String::from_utf8(tlv.at(&[3, 2])?).ok()?.parse().ok()?;
@@ -237,6 +238,7 @@ impl Endpoints {
     }
 
     /// Our answer, with the sources that we send from.
+    #[inline(never)]
     pub fn answer(&self, video_source: u32, audio_source: u32) -> Vec<u8> {
         let place = Writer::new()
             .u8(1, u8::from(self.address.is_ipv6()))
@@ -367,6 +369,7 @@ impl Rtp {
 
 impl Selected {
     /// Reads it; nothing if a part that the command needs is missing.
+    #[inline(never)]
     pub fn parse(bytes: &[u8]) -> Option<Selected> {
         let tlv = Tlv::parse(bytes).ok()?;
         let command = match tlv.byte_at(&[1, 2])? {

@@ -155,6 +155,7 @@ fn find(accessory: &Accessory, aid: u64, iid: u64) -> Option<(&Accessory, &'stat
 }
 
 /// `GET /characteristics`
+#[inline(never)]
 pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribed: &[Id]) -> Vec<u8> {
     let ids = match allowed(request.query("id").and_then(ids)) {
         Ok(ids) => ids,
@@ -202,6 +203,7 @@ pub fn read(accessory: &Accessory, request: &Request, connection: u32, subscribe
 
 /// `PUT /characteristics`. `caller.timed` says whether the document's `pid` was prepared; with a `pid`
 /// that was not, nothing is written.
+#[inline(never)]
 pub fn write(
     accessory: &mut Accessory,
     document: &json::Value,
@@ -249,6 +251,7 @@ pub fn write(
 }
 
 /// One entry: its events and its value; the answer if it asked for one.
+#[inline(never)]
 fn one(
     accessory: &mut Accessory,
     (aid, c): (u32, &Characteristic),
@@ -282,6 +285,7 @@ fn one(
 }
 
 /// The body of an event: the newest first, for they are read from the end.
+#[inline(never)]
 pub fn event(changes: &[(Id, Value)]) -> String {
     let mut out = begin();
     for ((aid, iid), value) in changes.iter().rev() {

@@ -27,6 +27,7 @@ impl Request {
 
 /// Takes the first whole request from `plain`. An error is the status of the last answer that this
 /// connection gets.
+#[inline(never)]
 pub fn take(plain: &mut Vec<u8>) -> Result<Option<Request>, u16> {
     let Some(end) = plain.windows(4).position(|w| w == b"\r\n\r\n") else {
         return if plain.len() > HTTP_HEAD { Err(431) } else { Ok(None) };

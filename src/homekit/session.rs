@@ -225,6 +225,7 @@ impl Session {
     }
 
     /// Collects what changed; writes it if it is time. When it will be, otherwise.
+    #[inline(never)]
     fn events(&mut self, accessory: &Accessory, now: Instant) -> Option<Instant> {
         let mut at_once = false;
         for change in accessory.changes_since(self.seen) {
@@ -252,6 +253,7 @@ impl Session {
         None
     }
 
+    #[inline(never)]
     fn request(
         &mut self,
         accessory: &mut Accessory,
@@ -337,6 +339,7 @@ impl Session {
         None
     }
 
+    #[inline(never)]
     fn pair_verify(
         &mut self,
         accessory: &Accessory,
@@ -378,6 +381,7 @@ impl Session {
         None
     }
 
+    #[inline(never)]
     fn prepare(&mut self, request: &Request, now: Instant) -> Vec<u8> {
         let document = json::parse(&request.body).ok();
         let ttl = document.as_ref().and_then(|d| number(d, "ttl"));
@@ -389,6 +393,7 @@ impl Session {
         http::json(200, "{\"status\":0}")
     }
 
+    #[inline(never)]
     fn write(
         &mut self,
         accessory: &mut Accessory,
@@ -493,6 +498,7 @@ fn number(document: &json::Value, name: &str) -> Option<u64> {
     }
 }
 
+#[inline(never)]
 fn resource(accessory: &Accessory, request: &Request) -> Result<Snapshot, Vec<u8>> {
     let document = json::parse(&request.body).map_err(|_| status(400, Status::Invalid))?;
     if document.get("resource-type").and_then(json::Value::as_str) != Some("image") {

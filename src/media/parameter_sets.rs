@@ -81,6 +81,7 @@ enum Parsed {
 }
 
 impl Parsed {
+    #[inline(never)]
     fn new(codec: NalCodec, kind: NalKind, nal: &[u8]) -> Option<Parsed> {
         match (codec, kind) {
             (NalCodec::H264, NalKind::Sps) => h264::Sps::parse(nal).ok().map(|s| Parsed::Sps264(Box::new(s))),
@@ -223,6 +224,7 @@ impl ParameterSets {
     }
 
     /// Remembers a set; whether that changed anything.
+    #[inline(never)]
     fn learn(&mut self, order: u8, kind: NalKind, nal: &[u8]) -> bool {
         if self.sets.iter().any(|s| *s.nal == *nal) {
             return false;

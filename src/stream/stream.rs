@@ -302,6 +302,7 @@ impl Stream {
     }
 
     /// Sound that no source has but that can be made from what they have.
+    #[inline(never)]
     fn convert(&self, wish: &Wish, search: &mut Search) {
         drop_where(&mut self.derived.borrow_mut(), |d| d.strong_count() == 0);
         for wanted in &wish.codecs {
@@ -327,6 +328,7 @@ impl Stream {
     }
 
     /// This track's sound in another codec, made once for all who want it.
+    #[inline(never)]
     fn derive(&self, source: &Rc<Source>, track: Rc<Track>, wanted: &Codec) -> Result<Rc<Derived>, String> {
         let has = track.codec();
         let mut wanted = wanted.clone();
@@ -547,6 +549,7 @@ impl Search {
     }
 
     /// What was found; or why there is nothing.
+    #[inline(never)]
     fn end(mut self, wishes: &[Wish]) -> Result<Found, AttachError> {
         if self.tracks.is_empty() {
             return Err(self.nothing(wishes));
@@ -559,6 +562,7 @@ impl Search {
         Ok(Found { tracks: self.tracks, keeps: self.keeps })
     }
 
+    #[inline(never)]
     fn nothing(self, wishes: &[Wish]) -> AttachError {
         if !self.errors.is_empty() {
             return AttachError::Sources(self.errors);

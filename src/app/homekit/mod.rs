@@ -297,6 +297,7 @@ impl Homekit {
         Ok(Parts { unit, accessory, eye, store, snapshots })
     }
 
+    #[inline(never)]
     fn open(
         &self,
         program: &Rc<Program>,

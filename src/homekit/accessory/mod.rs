@@ -432,6 +432,7 @@ impl Accessory {
     }
 
     /// What a controller writes; the answer is for those who asked for one.
+    #[inline(never)]
     pub fn write(
         &mut self,
         c: &Characteristic,

@@ -30,6 +30,7 @@ impl Accessory {
         if active && !self.disabled && self.is_on(iid::OPERATING + 1) { Ok(()) } else { Err(Status::NotNow) }
     }
 
+    #[inline(never)]
     pub(super) fn set_up(
         &mut self,
         c: &Characteristic,
@@ -73,6 +74,7 @@ impl Accessory {
         answered(&answer)
     }
 
+    #[inline(never)]
     pub(super) fn select(
         &mut self,
         c: &Characteristic,

@@ -170,6 +170,7 @@ impl Work {
     }
 
     /// Begins, pauses or goes on as the viewer wishes.
+    #[inline(never)]
     fn follow(&mut self, now: Time, session: &mut Session) {
         let shared = &self.place.shared;
         match session.phase() {
@@ -300,6 +301,7 @@ impl Work {
     }
 
     /// Takes what those who look for tracks have found.
+    #[inline(never)]
     fn find(&mut self, cx: &mut Context<'_>, now: Time, session: &mut Session) {
         if self.search.is_none() && self.picture.is_none() && self.again.is_some_and(|at| at <= now) {
             self.look();
@@ -341,6 +343,7 @@ impl Work {
     }
 
     /// Reads what has come, a bounded number of datagrams.
+    #[inline(never)]
     fn receive(&mut self, cx: &mut Context<'_>, now: Time, session: &mut Session) {
         let mut bytes = [0u8; DATAGRAM];
         for leg in [Leg::Video, Leg::Audio] {
@@ -373,6 +376,7 @@ impl Work {
         }
     }
 
+    #[inline(never)]
     fn datagram(&mut self, leg: Leg, from: IpAddr, packet: &mut [u8], now: Time, session: &mut Session) {
         let stats = &self.place.shared.stats;
         if from != self.sockets.remote {
@@ -433,6 +437,7 @@ impl Work {
     }
 
     /// Sends what there is; whether there is more, but others come first.
+    #[inline(never)]
     fn pump(&mut self, cx: &mut Context<'_>, now: Time, session: &mut Session, desk: &mut Desk) -> bool {
         if session.phase() != Phase::Live {
             return false;

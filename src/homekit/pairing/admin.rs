@@ -13,6 +13,7 @@ const REMOVE: u64 = 4;
 const LIST: u64 = 5;
 
 /// A message of the controller `caller`.
+#[inline(never)]
 pub fn message(book: &mut Book, caller: &[u8], message: &Tlv) -> Step {
     let (Some(1), Some(method)) = (message.byte(item::STATE), message.uint(item::METHOD)) else {
         return Step::Malformed;

@@ -87,6 +87,7 @@ impl Setup {
         u32::try_from(u64::from(wait).saturating_sub(since)).ok().filter(|&left| left > 0)
     }
 
+    #[inline(never)]
     fn begin(
         &mut self,
         book: &Book,
@@ -120,6 +121,7 @@ impl Setup {
         Step::Work(Box::new(Job::Start { code: book.identity.code.to_string(), salt, secret }))
     }
 
+    #[inline(never)]
     fn prove(&mut self, session: u32, message: &Tlv, now: Instant) -> Step {
         let Some(mut going) = self.going.take_if(|g| g.session == session) else {
             return Step::Malformed;
@@ -137,6 +139,7 @@ impl Setup {
     }
 
     /// A job of `session` is done.
+    #[inline(never)]
     pub fn done(&mut self, book: &mut Book, session: u32, done: Done, now: Instant) -> Step {
         let Some(going) = self.going.as_mut().filter(|g| g.session == session) else {
             // It took so long that another controller has its place.
@@ -194,6 +197,7 @@ impl Setup {
         }
     }
 
+    #[inline(never)]
     fn finish(&mut self, book: &Book, session: u32, message: &Tlv, now: Instant) -> Step {
         let Some(mut going) = self.going.take_if(|g| g.session == session) else {
             return Step::Malformed;

@@ -63,6 +63,7 @@ impl Tape {
     }
 
     /// Finds what to read.
+    #[inline(never)]
     fn find(&mut self) {
         let Some(tracks) = self.recording.tracks.borrow().clone() else { return };
         let config = |track: &Rc<Track>| {
@@ -78,6 +79,7 @@ impl Tape {
     }
 
     /// Finds where to begin; true once the file's beginning is there.
+    #[inline(never)]
     fn begin(&mut self) -> bool {
         if self.source.is_none() {
             self.find();

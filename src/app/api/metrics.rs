@@ -56,37 +56,23 @@ impl Text {
 fn metrics(program: &Program, user: &User) -> String {
     let mut t = Text(String::new());
     let (rss, threads) = process::usage();
-    let http = program.server().stats();
-    let single: [(&str, &str, &str, u64); 9] = [
-        (
-            "uptime_seconds",
-            "gauge",
-            "Seconds since the start.",
-            clock::now().since(program.started).as_secs(),
-        ),
-        ("memory_bytes", "gauge", "Memory of the process (RSS).", rss),
-        ("media_bytes", "gauge", "Memory that frames take.", media_bytes(program)),
-        (
-            "memory_limit_bytes",
-            "gauge",
-            "memory.limit; 0 is none.",
-            program.loaded().config.memory.limit as u64,
-        ),
-        (
-            "memory_short",
-            "gauge",
-            "Whether new viewers are refused for want of memory.",
-            u64::from(program.hall.is_short()),
-        ),
-        ("threads", "gauge", "Threads of the process.", threads),
-        ("http_connections", "gauge", "Open connections of the API.", http.connections as u64),
-        ("http_requests_total", "counter", "Requests that were served.", http.requests),
-        ("http_refused_total", "counter", "Requests that were refused.", http.refused),
-    ];
-    for (name, kind, help, value) in single {
+    let one = |t: &mut Text, name: &str, kind: &str, help: &str, value: u64| {
         t.head(name, kind, help);
         t.line(name, &[], value);
-    }
+    };
+    let uptime = clock::now().since(program.started).as_secs();
+    one(&mut t, "uptime_seconds", "gauge", "Seconds since the start.", uptime);
+    one(&mut t, "memory_bytes", "gauge", "Memory of the process (RSS).", rss);
+    one(&mut t, "media_bytes", "gauge", "Memory that frames take.", media_bytes(program));
+    let limit = program.loaded().config.memory.limit as u64;
+    one(&mut t, "memory_limit_bytes", "gauge", "memory.limit; 0 is none.", limit);
+    let short = u64::from(program.hall.is_short());
+    one(&mut t, "memory_short", "gauge", "Whether new viewers are refused for want of memory.", short);
+    one(&mut t, "threads", "gauge", "Threads of the process.", threads);
+    let http = program.server().stats();
+    one(&mut t, "http_connections", "gauge", "Open connections of the API.", http.connections as u64);
+    one(&mut t, "http_requests_total", "counter", "Requests that were served.", http.requests);
+    one(&mut t, "http_refused_total", "counter", "Requests that were refused.", http.refused);
 
     let streams = super::visible(program, user);
     t.head("viewers", "gauge", "Viewers of a stream.");

@@ -290,7 +290,7 @@ impl Editor<'_> {
         let indent = self.column(entry.start);
         let mut value = String::new();
         if is_inline(new) {
-            if *new != New::Null {
+            if !matches!(new, New::Null) {
                 value.push(' ');
                 flow(new, false, &mut value);
             }
@@ -414,7 +414,7 @@ fn block_entry(key: &str, value: &New, indent: usize, newline: &str, out: &mut S
     flow_key(key, false, out);
     out.push(':');
     if is_inline(value) {
-        if *value != New::Null {
+        if !matches!(value, New::Null) {
             out.push(' ');
             flow(value, false, out);
         }

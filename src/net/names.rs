@@ -80,7 +80,10 @@ impl Settings {
                     }
                 }
                 Some("search" | "domain") => {
-                    found.search = words.take(SEARCHED).map(str::to_owned).collect();
+                    found.search.clear();
+                    for word in words.take(SEARCHED) {
+                        found.search.push(word.to_owned());
+                    }
                 }
                 Some("options") => words.for_each(|word| found.option(word)),
                 _ => {}
@@ -105,17 +108,15 @@ impl Settings {
 
     /// Full names to ask for, in order.
     fn candidates(&self, name: &str) -> Vec<String> {
-        let searched = self.search.iter().map(|end| [name, ".", end.trim_matches('.')].concat());
-        let mut list = Vec::new();
         if let Some(whole) = name.strip_suffix('.') {
-            list.push(whole.to_owned());
-        } else if name.bytes().filter(|b| *b == b'.').count() >= self.dots {
-            list.push(name.to_owned());
-            list.extend(searched);
-        } else {
-            list.extend(searched);
-            list.push(name.to_owned());
+            return vec![whole.to_owned()];
         }
+        let mut list = Vec::new();
+        for end in &self.search {
+            list.push([name, ".", end.trim_matches('.')].concat());
+        }
+        let has_dots = name.bytes().filter(|b| *b == b'.').count() >= self.dots;
+        list.insert(if has_dots { 0 } else { list.len() }, name.to_owned());
         list
     }
 
@@ -183,9 +184,11 @@ pub async fn look_up(host: &str, settings: &Settings, random: [u8; 4]) -> io::Re
     let first = found.iter().copied().find(IpAddr::is_ipv6);
     let way = |to| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?.connect(SocketAddr::new(to, PORT));
     let prefer = first.is_some_and(|to| way(to).is_ok());
-    let (mut better, worse): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| a.is_ipv6() == prefer);
-    better.extend(worse);
-    Ok(better)
+    let mut sorted = Vec::new();
+    for v6 in [prefer, !prefer] {
+        sorted.extend(found.iter().filter(|a| a.is_ipv6() == v6));
+    }
+    Ok(sorted)
 }
 
 /// Asks all servers for one full name; no address and no error if there is no such name.
@@ -202,14 +205,14 @@ async fn ask(name: &str, settings: &Settings, random: [u8; 4]) -> io::Result<Vec
     let six = settings.servers.iter().all(SocketAddr::is_ipv6);
     let any = if six { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let socket = Async::new(UdpSocket::bind((any, 0))?)?;
-    let servers: Vec<_> = settings.servers.iter().filter(|server| server.is_ipv6() == six).collect();
+    let servers = || settings.servers.iter().filter(|server| server.is_ipv6() == six);
     let mut found = Vec::new();
     let mut open = vec![true; questions.len()];
     for _ in 0..settings.rounds {
-        for server in &servers {
+        for server in servers() {
             for (question, _) in questions.iter().zip(&open).filter(|(_, open)| **open) {
                 // A server that cannot be reached is one that does not answer.
-                let _ = socket.get_ref().send_to(question, **server);
+                let _ = socket.get_ref().send_to(question, *server);
             }
         }
         let mut timer = Timer::after(settings.wait / settings.rounds.max(1));
@@ -223,7 +226,7 @@ async fn ask(name: &str, settings: &Settings, random: [u8; 4]) -> io::Result<Vec
             let Some(come) = future::or(come, late).await else { break };
             // An error here is what a server's host said; others may still answer.
             let Ok((len, from)) = come else { continue };
-            if !servers.iter().any(|server| server.ip() == from.ip() && server.port() == from.port()) {
+            if !servers().any(|server| server.ip() == from.ip() && server.port() == from.port()) {
                 continue;
             }
             let bytes = buffer.get(..len).unwrap_or(&[]);

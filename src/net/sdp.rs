@@ -303,8 +303,10 @@ fn media_line(value: &str) -> MediaDescription {
     };
     let port = words.next().and_then(|p| number(p.split('/').next().unwrap_or(p))).unwrap_or(0);
     let protocol = words.next().unwrap_or("").to_string();
-    let formats =
-        words.filter_map(number).filter(|&id| id < 128).take(MAX_FORMATS).map(Format::of_static).collect();
+    let mut formats = Vec::new();
+    for id in words.filter_map(number).filter(|&id| id < 128).take(MAX_FORMATS) {
+        formats.push(Format::of_static(id));
+    }
     MediaDescription { kind, port, protocol, formats, ..MediaDescription::default() }
 }
 

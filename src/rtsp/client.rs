@@ -632,10 +632,11 @@ impl Ports {
 
 /// A connection to one of a host's addresses.
 async fn dial(host: &str, port: u16) -> Result<(Async<TcpStream>, SocketAddr), ClientError> {
-    let addresses = resolve(host, port).await?;
+    let addresses = resolve(host).await?;
     let connect = async {
         let mut last = ClientError::from(Cause::Name("no address".to_string()));
-        for address in addresses.into_iter().take(ADDRESSES) {
+        for ip in addresses.into_iter().take(ADDRESSES) {
+            let address = SocketAddr::new(ip, port);
             match Async::<TcpStream>::connect(address).await {
                 Ok(socket) => return Ok((socket, address)),
                 Err(e) => last = e.into(),
@@ -674,8 +675,7 @@ async fn late<T>() -> Result<T, ClientError> {
 }
 
 /// The addresses of a host.
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
+async fn resolve(host: &str) -> Result<Vec<IpAddr>, ClientError> {
     let found = names::look_up(host, &Settings::of_system(), random::bytes()).await;
-    let found = found.map_err(|e| Cause::Name(e.to_string()))?;
-    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    Ok(found.map_err(|e| Cause::Name(e.to_string()))?)
 }

@@ -302,16 +302,16 @@ impl View {
 
     /// What can be set up.
     pub fn offers(&self) -> Vec<Offered<'_>> {
-        let offer = |p| -> Offered<'_> {
-            let p: &Port = p;
-            let ssrc = Some(p.flow.ssrc());
-            Offered { control: &p.control, ssrc, busy: false, group: p.group, next: p.next }
-        };
-        let back = |b| -> Offered<'_> {
-            let b: &Back = b;
-            Offered { control: &b.control, ssrc: None, busy: !b.is_on(), group: None, next: None }
-        };
-        self.ports.iter().map(offer).chain(self.back.as_ref().map(back)).collect()
+        let mut offers = Vec::with_capacity(self.ports.len() + 1);
+        for Port { flow, control, group, next, .. } in &self.ports {
+            let (group, next) = (*group, *next);
+            offers.push(Offered { control, ssrc: Some(flow.ssrc()), busy: false, group, next });
+        }
+        if let Some(back) = &self.back {
+            let busy = !back.is_on();
+            offers.push(Offered { control: &back.control, ssrc: None, busy, group: None, next: None });
+        }
+        offers
     }
 
     /// Finds where playing begins, for the answer to PLAY; after a pause, that is now.

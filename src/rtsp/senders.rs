@@ -88,10 +88,12 @@ impl Senders {
     /// Begins to send a session's packets by UDP.
     pub fn begin(self: &Rc<Self>, live: &Rc<Live>) {
         let Some(udp) = self.udp.borrow().clone() else { return };
-        let groups: Vec<_> = live.view.borrow().as_ref().map_or_else(Vec::new, |view| {
-            let ports = view.ports.iter().enumerate().filter(|(_, p)| p.multicast);
-            ports.filter_map(|(at, p)| Some((at, p.flow.clone(), p.group?))).collect()
-        });
+        let mut groups = Vec::new();
+        for (at, port) in live.view.borrow().iter().flat_map(|view| &view.ports).enumerate() {
+            if let Some(group) = port.group.filter(|_| port.multicast) {
+                groups.push((at, port.flow.clone(), group));
+            }
+        }
         for (at, flow, group) in groups {
             self.join(&udp, live, at, flow.clone(), Some(group), 0);
             // whoever joins a group begins with what comes next

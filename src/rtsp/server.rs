@@ -228,7 +228,7 @@ impl Server {
         for line in lines {
             if !line.is_closed() && line.deadline.get().is_some_and(|d| d <= now) {
                 // whose session lives by UDP owes nothing by the connection
-                let own = sessions.those(|live| {
+                let own = sessions.those(&|live| {
                     let session = live.session.borrow();
                     session.owner().connection == line.id && !session.is_bound()
                 });
@@ -241,9 +241,9 @@ impl Server {
                 line.close();
             }
         }
-        sessions.those(|_| true).iter().for_each(|live| self.senders.report(live, now, false));
+        sessions.those(&|_| true).iter().for_each(|live| self.senders.report(live, now, false));
         self.flows.tidy();
-        for live in sessions.those(|s| s.is_over(now)) {
+        for live in sessions.those(&|s| s.is_over(now)) {
             log::debug!(target: "rtsp", "session of {} is over: no sign of life", live.name());
             if live.session.borrow().is_bound() {
                 let owner = live.session.borrow().owner().connection;
@@ -271,7 +271,7 @@ impl Server {
     pub fn leave(&self, line: &Rc<Line>) {
         self.lines.borrow_mut().retain(|l| !Rc::ptr_eq(l, line));
         self.tunnels.leave(line);
-        for live in self.senders.sessions.those(|s| s.ends_with(line.id)) {
+        for live in self.senders.sessions.those(&|s| s.ends_with(line.id)) {
             self.senders.forget(&live);
         }
     }

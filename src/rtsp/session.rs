@@ -499,17 +499,18 @@ impl Session {
             reply = reply.header("Scale", "1.000");
         }
         // True for every track or left out: wrong values upset players more than none.
-        let info: Option<Vec<String>> = self
-            .tracks
-            .iter()
-            .filter_map(|t| offer.tracks.get(t.index))
-            .filter(|t| t.ssrc.is_some())
-            .map(|t| {
-                t.next.map(|(seq, time)| format!("url={}/{};seq={seq};rtptime={time}", self.base, t.control))
-            })
-            .collect();
-        if let Some(info) = info.filter(|i| !i.is_empty() && action == Action::Play) {
-            reply = reply.header("RTP-Info", info.join(","));
+        let (mut info, mut is_whole) = (String::new(), action == Action::Play);
+        for track in &self.tracks {
+            let Some(offered) = offer.tracks.get(track.index).filter(|t| t.ssrc.is_some()) else { continue };
+            let Some((seq, time)) = offered.next else {
+                is_whole = false;
+                continue;
+            };
+            let comma = if info.is_empty() { "" } else { "," };
+            let _ = write!(info, "{comma}url={}/{};seq={seq};rtptime={time}", self.base, offered.control);
+        }
+        if is_whole && !info.is_empty() {
+            reply = reply.header("RTP-Info", info);
         }
         (reply, action)
     }

@@ -26,7 +26,7 @@ impl Sessions {
     }
 
     /// Those of which `which` is true, to be worked on while the table may change.
-    pub fn those(&self, which: impl Fn(&Live) -> bool) -> Vec<Rc<Live>> {
+    pub fn those(&self, which: &dyn Fn(&Live) -> bool) -> Vec<Rc<Live>> {
         self.0.borrow().iter().filter(|live| which(live)).cloned().collect()
     }
 

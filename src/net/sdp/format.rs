@@ -199,9 +199,15 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() > 2 * EXTRA_MAX || text.is_empty() {
         return None;
     }
-    text.chunks(2)
-        .map(|pair| pair.iter().try_fold(0_u8, |v, &c| Some(v << 4 | char::from(c).to_digit(16)? as u8)))
-        .collect()
+    let mut bytes = Vec::with_capacity(text.len().div_ceil(2));
+    for pair in text.chunks(2) {
+        let mut byte = 0;
+        for &digit in pair {
+            byte = byte << 4 | char::from(digit).to_digit(16)? as u8;
+        }
+        bytes.push(byte);
+    }
+    Some(bytes)
 }
 
 /// The name under which a codec is announced.

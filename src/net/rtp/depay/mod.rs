@@ -249,6 +249,7 @@ impl Writer {
         }
     }
 
+    #[inline(never)] // in many places, and seldom needed
     fn abort(&mut self, sink: &mut dyn Sink) {
         if self.open {
             self.open = false;

@@ -283,6 +283,22 @@ fn a_pulled_plug_leaves_every_pairing_whole_or_absent() {
     }
 }
 
+/// Whoever the owner removes is gone when he is told so, whatever happens to the camera then.
+#[test]
+fn no_pulled_plug_brings_back_whom_the_owner_removed() {
+    let mut streamd = Streamd::start(&config(0, "off", ""));
+    for round in 0..4 {
+        hubsim(&streamd, "pair", &[]);
+        assert_eq!(streamd.local("DELETE", "/api/homekit?id=cam", "").status, 200);
+        streamd.child.kill().unwrap();
+        streamd.ended();
+        streamd = Streamd::start_in(std::mem::replace(&mut streamd.folder, Folder::new()), &[]);
+        let there = int(&streamd.local("GET", "/api/homekit?id=cam", "").json(), "paired");
+        assert_eq!(there, 0, "round {round}");
+        std::fs::remove_file(streamd.folder.path("hub.json")).unwrap();
+    }
+}
+
 /// Started by the simulator; told to end when dropped.
 struct Second(PathBuf);
 

@@ -285,9 +285,10 @@ impl Server {
         });
     }
 
-    /// Removes every controller.
-    pub fn forget_all(self: &Rc<Self>) {
+    /// Removes every controller; what comes says whether that is kept.
+    pub fn forget_all(self: &Rc<Self>) -> Local<bool> {
         self.with(&mut |accessory, camera| accessory.forget_all(camera));
+        self.store.save(self.accessory.borrow().book.encode())
     }
 
     /// The books of those behind it, as they are now.

@@ -22,9 +22,8 @@ type Homes = Rc<RefCell<Vec<Home>>>;
 type Act = fn(&Program, &Homes, &Request) -> Response;
 
 /// The routes, and who may ask there; of whom it is about is looked at once that is known.
-const ROUTES: [(Method, &str, Role, Act); 7] = [
+const ROUTES: [(Method, &str, Role, Act); 6] = [
     (Method::Get, "/api/homekit", Role::View, get),
-    (Method::Delete, "/api/homekit", Role::Admin, forget),
     (Method::Get, "/api/homekit/qr.svg", Role::Admin, picture),
     (Method::Get, "/api/homekit/motion", Role::View, motion),
     (Method::Post, "/api/homekit/motion", Role::View, motion),
@@ -41,6 +40,22 @@ pub fn serve(program: &Rc<Program>, homes: &Homes) -> Routes {
             ready(act(&program, &homes, &request))
         });
     }
+    let homes = homes.clone();
+    routes.on(Method::Delete, "/api/homekit", Access::Role(Role::Admin), move |_, request| {
+        let kept = find(&homes, &request, Role::Admin).map(|home| home.server.forget_all());
+        async move {
+            // a plug that is pulled after the answer brings nobody back
+            match kept {
+                Err(refusal) => refusal,
+                Ok(kept) => match kept.await {
+                    true => Response::text("OK"),
+                    false => {
+                        Response::error(500, "nobody is paired now, but that could not be kept: see the log")
+                    }
+                },
+            }
+        }
+    });
     routes
 }
 
@@ -55,14 +70,6 @@ fn find<'a>(homes: &'a Homes, request: &Request, role: Role) -> Result<Ref<'a, H
     let found = |home: &&Home| home.name == id || home.unit(id).is_some();
     Ref::filter_map(homes.borrow(), |homes| homes.iter().find(found))
         .map_err(|_| Response::error(404, &format!("no accessory is called {id:?}")))
-}
-
-fn forget(_: &Program, homes: &Homes, request: &Request) -> Response {
-    match find(homes, request, Role::Admin) {
-        Ok(home) => home.server.forget_all(),
-        Err(refusal) => return refusal,
-    }
-    Response::text("OK")
 }
 
 fn picture(_: &Program, homes: &Homes, request: &Request) -> Response {

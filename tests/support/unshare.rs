@@ -13,8 +13,8 @@ pub fn begin(command: &mut Command, namespaces: &str, script: &str) {
         return;
     }
     // the root is a folder of another system and no mount of its own (chroot): it is made one, after the
-    // mount that it is in was made the namespace's own, so that the others see nothing of it
-    // and processes of its own are shown only there
+    // mount that it is in was made the namespace's own, so that the others see nothing of it; its processes
+    // are shown once that is done
     let (words, shown) = (namespaces.split(' '), namespaces.contains("--mount-proc"));
     let words = words.filter(|word| *word != "--mount-proc");
     let proc = if shown { "mount -t proc proc /proc && " } else { "" };
